@@ -1,0 +1,87 @@
+//! Every numeric limit of the core, with its unit and its reason. Nothing is unlimited.
+
+use core::time::Duration;
+
+/// A chunk: the unit of request, proof and blame. 256 KiB amortises a request and its proof, and is
+/// what the founding system cut files into.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+/// A leaf of the Merkle tree (BEP 52).
+pub const LEAF_BYTES: usize = 16 * 1024;
+/// Leaves of a whole chunk.
+pub const LEAVES_PER_CHUNK: usize = CHUNK_BYTES / LEAF_BYTES;
+/// The longest file: 2^48 bytes (256 TiB); keeps every sum of a share far from overflow.
+pub const MAX_FILE_BYTES: u64 = 1 << 48;
+/// The most hashes in a chunk's proof: log2 of the chunks of the longest file.
+pub const MAX_PROOF_HASHES: usize = 30;
+/// The most chunks in a share: bounds its have-set to 8 MiB and its rarity table to 128 MiB.
+pub const MAX_SHARE_CHUNKS: u64 = 1 << 26;
+/// The most entries of a manifest: a million entries must work, a billion must not be tried.
+pub const MAX_MANIFEST_ENTRIES: u64 = 1 << 23;
+/// The longest manifest: 2 GiB.
+pub const MAX_MANIFEST_BYTES: u64 = 1 << 31;
+/// The longest path in a manifest: below PATH_MAX (4,096) with room for the target's own folder.
+pub const MAX_PATH_BYTES: usize = 3_072;
+/// The longest component of a path: NAME_MAX of every common file system.
+pub const MAX_NAME_BYTES: usize = 255;
+/// The deepest path in components.
+pub const MAX_PATH_DEPTH: usize = 128;
+
+/// A Noise message, hence a record's ciphertext (Noise specification, section 3).
+pub const MAX_RECORD_BYTES: usize = 65_535;
+/// The authentication tag of both AEADs.
+pub const TAG_BYTES: usize = 16;
+/// The most plaintext in a record.
+pub const MAX_RECORD_PLAINTEXT_BYTES: usize = MAX_RECORD_BYTES - TAG_BYTES;
+/// Records in one direction between two rekeys; 2^20 × 64 KiB = 64 GiB.
+pub const REKEY_RECORDS: u64 = 1 << 20;
+/// The longest frame other than a chunk.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024;
+/// Chunks that one `Have` frame tells of: 4 KiB of bits.
+pub const MAX_HAVE_BITS: usize = 32 * 1024;
+
+/// A link must have completed its handshake within this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An idle link says something this often.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// A link that says nothing for so long is dead.
+pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(40);
+/// Bytes that a session may have handed to its stream and not yet seen confirmed.
+pub const MAX_SEND_BACKLOG_BYTES: usize = 2 * 1024 * 1024;
+/// Chunk reads that a session has under way at once, so that disk and socket overlap.
+pub const MAX_READS_PER_SESSION: usize = 4;
+/// Requests that a session takes from its peer before it has answered some: a bandwidth-delay product
+/// of 10 Gbit/s at 200 ms would be 953.
+pub const MAX_INCOMING_REQUESTS: usize = 1_024;
+/// What a session asks its stream for at once: one chunk in records.
+pub const READ_BYTES: usize = 272 * 1024;
+/// Shares opened by one peer in one session.
+pub const MAX_OPEN_SHARES_PER_SESSION: usize = 64;
+
+/// All chunk bytes of one download that are requested or not yet stored. Bounds memory, and the
+/// bandwidth-delay product that can be filled: 48 MiB is 1 Gbit/s at 400 ms.
+pub const MAX_OUTSTANDING_BYTES: u64 = 48 * 1024 * 1024;
+/// Chunks asked of a peer that has not proven one yet.
+pub const UNPROVEN_PIPELINE_CHUNKS: usize = 1;
+/// Chunks asked of a proven peer at the start, before its rate is known.
+pub const INITIAL_PIPELINE_CHUNKS: usize = 8;
+/// A request without any progress for this long is asked elsewhere.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Sessions of one download.
+pub const MAX_PEERS_PER_DOWNLOAD: usize = 64;
+/// Verified bytes that wait in memory for their turn on an ordered output.
+pub const MAX_ORDERED_BYTES: u64 = 12 * 1024 * 1024;
+
+/// The founding documents' path policy: time between two dials of one peer's addresses.
+pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
+/// The founding documents' path policy: all dials of one peer together, handshake included.
+pub const DIRECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one peer that are dialled.
+pub const MAX_ADDRESSES_PER_PEER: usize = 16;
+/// Inbound links in handshake, in total.
+pub const MAX_HALF_OPEN_LINKS: usize = 256;
+/// Inbound links in handshake from one IP address.
+pub const MAX_HALF_OPEN_LINKS_PER_IP: usize = 16;
+/// Sessions of a node.
+pub const MAX_SESSIONS: usize = 1_024;
+/// Bytes of bad chunks and refused answers after which a peer is dropped for good.
+pub const MAX_WASTED_BYTES_PER_PEER: u64 = 4 * 1024 * 1024;

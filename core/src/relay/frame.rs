@@ -1,0 +1,1 @@
+//! The frames of the relay protocol (spec chapter "Relay"). To be written.
