@@ -91,12 +91,10 @@ pub enum Input {
 pub enum Transmit {
     /// Open the WebSocket at `/relay` (subprotocol [`super::frame::SUBPROTOCOL`]).
     Connect,
-    /// Send one binary message: header and payload, apart so that the payload is not copied.
+    /// Send one binary message, in order.
     Send {
-        /// The frame's header (and body, if it is a control frame).
-        header: Bytes,
-        /// The payload of a data frame; empty otherwise.
-        payload: Bytes,
+        /// All of it. The hub forwards a data frame in the buffer in which it came.
+        message: Bytes,
     },
     /// Close the WebSocket.
     Disconnect,

@@ -73,14 +73,12 @@ pub enum Input {
 /// What a hub wants done.
 #[derive(Debug)]
 pub enum Transmit {
-    /// Send one binary message: header and payload, apart so that the payload is not copied.
+    /// Send one binary message, in order.
     Send {
         /// To whom.
         conn: ConnId,
-        /// The frame's header (and body, if it is a control frame).
-        header: Bytes,
-        /// The payload of a data frame; empty otherwise.
-        payload: Bytes,
+        /// All of it. The hub forwards a data frame in the buffer in which it came.
+        message: Bytes,
     },
     /// Close the socket.
     Close {
