@@ -85,3 +85,16 @@ pub const MAX_HALF_OPEN_LINKS_PER_IP: usize = 16;
 pub const MAX_SESSIONS: usize = 1_024;
 /// Bytes of bad chunks and refused answers after which a peer is dropped for good.
 pub const MAX_WASTED_BYTES_PER_PEER: u64 = 4 * 1024 * 1024;
+
+/// Peers that are taken from one answer of a tracker: three times what a download connects to.
+pub const MAX_LOOKUP_PEERS: usize = 200;
+/// Shares that one instance announces; its heartbeat names them all in 280 KiB.
+pub const MAX_SHARES_PER_INSTANCE: usize = 4_096;
+/// Chunks that a founding client lists in an announce: 16 GiB of its 256 KiB chunks, 8 MiB of JSON.
+pub const MAX_ANNOUNCED_CHUNKS: usize = 65_536;
+/// Characters of a tracker's refusal that are shown.
+pub const MAX_REFUSAL_CHARS: usize = 300;
+/// A busy tracker that names no time is asked again after so many seconds.
+pub const DEFAULT_RETRY_AFTER_SECONDS: u32 = 10;
+/// The longest that a tracker can send us away, in seconds: a lie must not last a day.
+pub const MAX_RETRY_AFTER_SECONDS: u32 = 300;

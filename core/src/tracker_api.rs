@@ -1,15 +1,34 @@
-//! What peers and the tracker say to each other over HTTP: types and their JSON, no HTTP. (API fixed.)
+//! What peers and the tracker say to each other over HTTP: types and their JSON, no HTTP.
 //!
 //! A runtime turns an [`HttpCall`] into a real one and hands status and body to [`decode_reply`]. The
-//! tracker uses the same JSON types on its side. Paths and names are those of the founding system; what
-//! native peers need more stands beside them (spec chapter "Tracker").
+//! tracker uses the same JSON types ([`json`]) on its side. Paths and names are those of the founding
+//! system; what native peers need more stands beside them (spec chapter "Tracker").
+//!
+//! The tracker is not trusted. Of what it answers, entries that make no sense are skipped (peers of the
+//! founding system, addresses that cannot be dialled, duplicates, more than fit), and a body that is not
+//! of the agreed shape is [`CallError::Garbage`]. That an entry is a lie is found out later, by the
+//! handshake and the Merkle tree.
 
-use alloc::string::String;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use crate::id::{Instance, Locator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::id::{Instance, Kind, Locator, PeerId, to_hex};
+use crate::limits::{
+    DEFAULT_RETRY_AFTER_SECONDS, MAX_ADDRESSES_PER_PEER, MAX_LOOKUP_PEERS, MAX_REFUSAL_CHARS,
+    MAX_RETRY_AFTER_SECONDS, MAX_SHARES_PER_INSTANCE,
+};
 use crate::session::Suite;
+
+pub mod json;
+#[cfg(test)]
+mod tests;
 
 /// A call that a node makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +37,8 @@ pub enum Request {
     Register {
         /// Key and instance.
         me: Instance,
-        /// Our addresses, best first.
+        /// Our addresses, best first. An unspecified IP (`0.0.0.0`, `::`) stands for the one from
+        /// which the tracker sees us speak.
         addresses: Vec<SocketAddr>,
         /// Suites that we accept.
         suites: Vec<Suite>,
@@ -37,10 +57,14 @@ pub enum Request {
         seeder: bool,
     },
     /// `POST /api/peers/heartbeat`: still here, with these. Needs a token.
+    ///
+    /// What the tracker knows of us besides them, and has known for a minute, is withdrawn. If it does
+    /// not know us or one of them (any more), it answers `NotFound`: register and announce again.
     Heartbeat {
         /// Key and instance.
         me: Instance,
-        /// All our locators.
+        /// All our locators that were announced; at most
+        /// [`MAX_SHARES_PER_INSTANCE`](crate::limits::MAX_SHARES_PER_INSTANCE).
         locators: Vec<Locator>,
     },
     /// `GET /api/files/{locator}/peers`.
@@ -125,10 +149,130 @@ pub struct HttpCall {
 /// The most bytes of an answer's body that a runtime reads.
 pub const MAX_REPLY_BYTES: usize = 1 << 20;
 
+/// How an instance is written in URLs and bodies: key, a dot, instance number in 16 hex digits.
+#[must_use]
+pub fn instance_text(instance: &Instance) -> String {
+    format!("{}.{:016x}", instance.peer, instance.number)
+}
+
+/// Reads what [`instance_text`] wrote; `None` for anything else, above all UUIDs.
+#[must_use]
+pub fn parse_instance(text: &str) -> Option<Instance> {
+    let (key, number) = text.split_once('.')?;
+    let lower_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    if number.len() != 16 || !number.bytes().all(lower_hex) {
+        return None;
+    }
+    let peer: PeerId = key.parse().ok()?;
+    Some(Instance { peer, number: u64::from_str_radix(number, 16).ok()? })
+}
+
+/// The name of a suite in `suites`.
+#[must_use]
+pub const fn suite_text(suite: Suite) -> &'static str {
+    match suite {
+        Suite::ChaChaPoly => "25519_ChaChaPoly_SHA256",
+        Suite::AesGcm => "25519_AESGCM_SHA256",
+    }
+}
+
+/// Reads what [`suite_text`] wrote; `None` for suites that we do not know.
+#[must_use]
+pub fn parse_suite(text: &str) -> Option<Suite> {
+    [Suite::AesGcm, Suite::ChaChaPoly].into_iter().find(|suite| suite_text(*suite) == text)
+}
+
+/// The name of a kind of share in `kind`.
+#[must_use]
+pub const fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Manifest => "manifest",
+    }
+}
+
+/// Reads an address that can be dialled: an IP address (never a name) with a port. An IPv4 address
+/// inside an IPv6 one is taken out.
+#[must_use]
+pub fn parse_address(text: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = text.parse().ok()?;
+    let ip = address.ip().to_canonical();
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {
+        return None;
+    }
+    Some(if ip.is_ipv4() { SocketAddr::new(ip, address.port()) } else { address })
+}
+
 /// The HTTP call of a request.
 #[must_use]
-pub fn encode_request(_request: &Request) -> HttpCall {
-    todo!()
+pub fn encode_request(request: &Request) -> HttpCall {
+    match request {
+        Request::Register { me, addresses, suites, relay } => post(
+            "/api/peers/register",
+            &json::RegisterBody {
+                peer_id: instance_text(me),
+                addresses: addresses
+                    .iter()
+                    .take(MAX_ADDRESSES_PER_PEER)
+                    .map(ToString::to_string)
+                    .collect(),
+                suites: suites.iter().map(|suite| suite_text(*suite).to_owned()).collect(),
+                relay: *relay,
+                ..json::RegisterBody::default()
+            },
+        ),
+        Request::Announce { me, locator, public, seeder } => post(
+            "/api/files/announce",
+            &json::AnnounceBody {
+                peer_id: instance_text(me),
+                file: file_body(locator, public.as_ref()),
+                public: public.is_some(),
+                is_seeder: Some(*seeder),
+            },
+        ),
+        Request::Heartbeat { me, locators } => post(
+            "/api/peers/heartbeat",
+            &json::HeartbeatBody {
+                peer_id: instance_text(me),
+                files_hashes: locators
+                    .iter()
+                    .take(MAX_SHARES_PER_INSTANCE)
+                    .map(ToString::to_string)
+                    .collect(),
+            },
+        ),
+        Request::Lookup { locator } => HttpCall {
+            method: "GET",
+            path: format!("/api/files/{locator}/peers?namespace=native"),
+            body: None,
+        },
+        Request::Remove { me } => HttpCall {
+            method: "DELETE",
+            path: format!("/api/peers/{}", instance_text(me)),
+            body: None,
+        },
+    }
+}
+
+fn post(path: &str, body: &impl Serialize) -> HttpCall {
+    let body = serde_json::to_vec(body).expect("strings, numbers and lists always have a JSON");
+    HttpCall { method: "POST", path: path.to_owned(), body: Some(body) }
+}
+
+fn file_body(locator: &Locator, public: Option<&PublicFile>) -> json::FileBody {
+    let hash = locator.to_string();
+    let Some(public) = public else {
+        return json::FileBody { hash, ..json::FileBody::default() };
+    };
+    json::FileBody {
+        hash,
+        name: public.name.clone(),
+        size: public.descriptor.length_bytes,
+        merkle_root: Some(to_hex(&public.descriptor.root.0)),
+        kind: Some(kind_text(public.descriptor.kind).to_owned()),
+        ..json::FileBody::default()
+    }
 }
 
 /// The meaning of an answer to `request`.
@@ -136,10 +280,100 @@ pub fn encode_request(_request: &Request) -> HttpCall {
 /// # Errors
 /// Whatever is not an answer.
 pub fn decode_reply(
-    _request: &Request,
-    _status: u16,
-    _retry_after_seconds: Option<u32>,
-    _body: &[u8],
+    request: &Request,
+    status: u16,
+    retry_after_seconds: Option<u32>,
+    body: &[u8],
 ) -> Result<Response, CallError> {
-    todo!()
+    if body.len() > MAX_REPLY_BYTES {
+        return Err(CallError::Garbage("too_long"));
+    }
+    if status != 200 {
+        return Err(decode_error(status, retry_after_seconds, body));
+    }
+    match request {
+        Request::Register { .. }
+        | Request::Announce { .. }
+        | Request::Heartbeat { .. }
+        | Request::Remove { .. } => {
+            let reply: json::DoneReply = parse(body)?;
+            if !reply.success {
+                return Err(CallError::Garbage("no_success"));
+            }
+            Ok(Response::Done { next_heartbeat_seconds: reply.next_heartbeat_in })
+        }
+        Request::Lookup { .. } => {
+            let reply: json::LookupReply = parse(body)?;
+            Ok(Response::Peers(peer_entries(&reply.peers)))
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
+    serde_json::from_slice(body).map_err(|error| {
+        CallError::Garbage(if error.is_data() { "wrong_shape" } else { "not_json" })
+    })
+}
+
+/// What an answer with another status than 200 means. A 404 counts only in the tracker's own words:
+/// any web server has one.
+fn decode_error(status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> CallError {
+    let said = serde_json::from_slice::<json::ErrorReply>(body).ok().map(|reply| reply.error);
+    match (status, said) {
+        (401 | 403, _) => CallError::Unauthorized,
+        (404, Some(_)) => CallError::NotFound,
+        (404, None) => CallError::Garbage("not_a_tracker"),
+        (429 | 503, _) => CallError::Busy {
+            retry_after_seconds: retry_after_seconds
+                .unwrap_or(DEFAULT_RETRY_AFTER_SECONDS)
+                .clamp(1, MAX_RETRY_AFTER_SECONDS),
+        },
+        (400..=599, Some(said)) => CallError::Refused(for_people(&said)),
+        (400..=599, None) => CallError::Refused(format!("status {status}")),
+        _ => CallError::Garbage("unexpected_status"),
+    }
+}
+
+/// One line of bounded length without control characters.
+fn for_people(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control() && !is_bidi(*c)).take(MAX_REFUSAL_CHARS).collect()
+}
+
+/// Characters that turn the direction of text, and so can dress up one sentence as another.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn peer_entries(peers: &[json::PeerBody]) -> Vec<PeerEntry> {
+    let mut seen = BTreeSet::new();
+    let mut entries = Vec::new();
+    for peer in peers {
+        if entries.len() == MAX_LOOKUP_PEERS {
+            break;
+        }
+        let Some(instance) = parse_instance(&peer.peer_id) else { continue };
+        if !seen.insert(instance) {
+            continue;
+        }
+        let mut addresses = Vec::new();
+        for address in peer.addresses.iter().filter_map(|text| parse_address(text)) {
+            if addresses.len() < MAX_ADDRESSES_PER_PEER && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let mut suites: Vec<Suite> = Vec::new();
+        for suite in peer.suites.iter().filter_map(|text| parse_suite(text)) {
+            if !suites.contains(&suite) {
+                suites.push(suite);
+            }
+        }
+        entries.push(PeerEntry {
+            instance,
+            addresses,
+            suites,
+            relay: peer.relay.unwrap_or(false),
+            seeder: peer.is_seeder,
+        });
+    }
+    entries
 }
