@@ -1,17 +1,73 @@
-//! Merkle trees of BEP 52, and proofs of chunks. (API fixed; body to be written.)
+//! Merkle trees of BEP 52, and proofs of chunks and of runs of leaves.
 //!
-//! A leaf is the SHA-256 of 16 KiB (the last one as short as it is); missing leaf hashes are 32 zero
-//! bytes up to the next power of two. A chunk is a subtree of 16 leaves, or the whole tree of a file
-//! that is smaller. The empty file has a root of 32 zero bytes and no chunk.
+//! A leaf is the SHA-256 of 16 KiB of the file (the last one as short as it is). Above the leaves a
+//! perfect binary tree is built: leaf hashes that are missing up to the next power of two are 32 zero
+//! bytes, and every inner node is the SHA-256 of its two children. The root is BEP 52's `pieces root`.
+//!
+//! ```text
+//! level of leaves                    a file of 37 leaves (3 chunks, the last one short)
+//!   6                                root
+//!   5                    o                               o
+//!   4 = chunks    chunk 0    chunk 1          chunk 2        (padding)
+//!   0 = leaves    0 … 15     16 … 31          32 … 36, zeros      zeros
+//! ```
+//!
+//! A **chunk** is the subtree over 16 leaves; of a file that has no more than 16 it is the whole tree,
+//! whatever its height, and its proof is empty. A **range** ([`LeafRange`]) is the subtree over any
+//! aligned run of 1, 2, 4, 8 or 16 leaves within a chunk; a chunk is one case of it. A **proof** is the
+//! list of siblings from the range up to the root, the root left out. Its number of hashes follows from
+//! the file's length alone, and a proof of another number is refused: so a node of one level can never
+//! be passed off as a node of another.
+//!
+//! The empty file has no leaf, no chunk, and by our convention (BEP 52 gives it none) a root of 32 zero
+//! bytes.
+//!
+//! [`TreeLayout`] says where the nodes above the chunks stand on disk, [`TreeBuilder`] makes them.
 
 use alloc::vec::Vec;
+use core::ops::Range;
+
+use sha2::{Digest, Sha256};
 
 use crate::id::Hash;
+use crate::limits::{CHUNK_BYTES, LEAF_BYTES, LEAVES_PER_CHUNK};
+
+mod tree;
+
+pub use tree::{TreeBuilder, TreeLayout};
+
+/// Level of whole chunks above the leaves.
+const CHUNK_LEVEL: u32 = LEAVES_PER_CHUNK.trailing_zeros();
+
+/// The hash of a leaf that is not there, and the root of the empty file.
+pub const ZERO_HASH: Hash = Hash([0; 32]);
+
+/// How many leaves a file of this length has.
+#[must_use]
+pub const fn leaf_count(length_bytes: u64) -> u64 {
+    length_bytes.div_ceil(LEAF_BYTES as u64)
+}
 
 /// How many chunks a file of this length has.
 #[must_use]
-pub const fn chunk_count(_length_bytes: u64) -> u64 {
-    0
+pub const fn chunk_count(length_bytes: u64) -> u64 {
+    length_bytes.div_ceil(CHUNK_BYTES as u64)
+}
+
+/// Levels between the leaves and the root.
+const fn tree_height(length_bytes: u64) -> u32 {
+    ceil_log2(leaf_count(length_bytes))
+}
+
+/// Levels between the leaves and the chunks: fewer than usual if the whole tree is smaller than a chunk.
+const fn chunk_level(length_bytes: u64) -> u32 {
+    let height = tree_height(length_bytes);
+    if height < CHUNK_LEVEL { height } else { CHUNK_LEVEL }
+}
+
+/// The smallest `n` with 2^n ≥ `count`; 0 for 0.
+const fn ceil_log2(count: u64) -> u32 {
+    if count <= 1 { 0 } else { u64::BITS - (count - 1).leading_zeros() }
 }
 
 /// The length of chunk `index` of a file of `length_bytes`.
@@ -19,86 +75,171 @@ pub const fn chunk_count(_length_bytes: u64) -> u64 {
 /// # Panics
 /// If there is no such chunk.
 #[must_use]
-pub fn chunk_length(_length_bytes: u64, _index: u64) -> usize {
-    todo!()
+pub fn chunk_length(length_bytes: u64, index: u64) -> usize {
+    assert!(index < chunk_count(length_bytes), "chunk {index} of {length_bytes} bytes");
+    let rest = length_bytes - index * CHUNK_BYTES as u64;
+    if rest < CHUNK_BYTES as u64 { rest as usize } else { CHUNK_BYTES }
 }
 
 /// How many hashes the proof of a chunk has in a file of this length (the same for all its chunks).
 #[must_use]
-pub const fn proof_length(_length_bytes: u64) -> usize {
-    0
+pub const fn proof_length(length_bytes: u64) -> usize {
+    (tree_height(length_bytes) - chunk_level(length_bytes)) as usize
 }
 
 /// The hash of a chunk: the root of its subtree, padded to the shape that `length_bytes` asks for.
+///
+/// # Panics
+/// If `data` is longer than a chunk of such a file.
 #[must_use]
-pub fn chunk_hash(_length_bytes: u64, _data: &[u8]) -> Hash {
-    todo!()
+pub fn chunk_hash(length_bytes: u64, data: &[u8]) -> Hash {
+    subtree_hash(chunk_level(length_bytes), data)
 }
 
 /// Whether `data` is chunk `index` of the file with this length and root.
 #[must_use]
 pub fn verify_chunk(
-    _root: Hash,
-    _length_bytes: u64,
-    _index: u64,
-    _proof: &[Hash],
-    _data: &[u8],
+    root: Hash,
+    length_bytes: u64,
+    index: u64,
+    proof: &[Hash],
+    data: &[u8],
 ) -> bool {
-    todo!()
+    check_chunk(root, length_bytes, index, proof, data).is_some()
 }
 
-/// Where the nodes of a file's upper tree (chunk hashes and all above) stand, for a store that keeps
-/// them on disk: level by level from the chunks up, without padding nodes, the root left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TreeLayout {
-    /// Chunks of the file.
-    pub chunks: u64,
+/// As [`verify_chunk`]; gives the chunk's hash, which a receiver keeps with what the proof taught it
+/// ([`TreeLayout::learned`]), so that it can serve the chunk in its turn.
+#[must_use]
+pub fn check_chunk(
+    root: Hash,
+    length_bytes: u64,
+    index: u64,
+    proof: &[Hash],
+    data: &[u8],
+) -> Option<Hash> {
+    verify_range(root, length_bytes, LeafRange::chunk(length_bytes, index), proof, data)
 }
 
-impl TreeLayout {
-    /// The layout for a file of this length.
+/// An aligned run of 2^`level` leaves: leaves `index << level` up to the next run, of which the last
+/// ones may be missing at the end of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeafRange {
+    /// 0: one leaf. At most 4 (a chunk), and at most the height of the file's tree.
+    pub level: u32,
+    /// Number of the run among those of its level.
+    pub index: u64,
+}
+
+impl LeafRange {
+    /// The range that is chunk `index` of a file of this length.
     #[must_use]
-    pub const fn new(_length_bytes: u64) -> Self {
-        Self { chunks: 0 }
+    pub const fn chunk(length_bytes: u64, index: u64) -> Self {
+        Self { level: chunk_level(length_bytes), index }
     }
 
-    /// How many nodes are kept: 0 for a file of one chunk.
+    /// Which bytes of a file of this length it covers; `None` if the file has no such range.
     #[must_use]
-    pub const fn nodes(&self) -> u64 {
-        0
+    pub const fn bytes(self, length_bytes: u64) -> Option<Range<u64>> {
+        if self.level > chunk_level(length_bytes) {
+            return None;
+        }
+        let size = (LEAF_BYTES as u64) << self.level;
+        if self.index >= length_bytes.div_ceil(size) {
+            return None;
+        }
+        let start = self.index * size;
+        let rest = length_bytes - start;
+        Some(start..start + if rest < size { rest } else { size })
     }
 
-    /// Position of node `index` of `level` (0: chunks); `None` if it is padding.
+    /// How many hashes its proof has in a file of this length.
     #[must_use]
-    pub const fn position(&self, _level: u32, _index: u64) -> Option<u64> {
-        None
-    }
-
-    /// The siblings that prove chunk `index`, from the chunk up: positions, or the padding hash.
-    pub fn proof(&self, _index: u64) -> impl Iterator<Item = Result<u64, Hash>> {
-        core::iter::empty()
+    pub const fn proof_length(self, length_bytes: u64) -> usize {
+        tree_height(length_bytes).saturating_sub(self.level) as usize
     }
 }
 
-/// Builds a file's root and upper tree from its chunk hashes, in order, with memory for one node a level.
-#[derive(Debug, Clone)]
-pub struct TreeBuilder {}
-
-impl TreeBuilder {
-    /// A builder for a file of this length.
-    #[must_use]
-    pub fn new(_length_bytes: u64) -> Self {
-        todo!()
+/// Checks that `data` is `range` of the file with this length and root; gives the range's hash.
+/// `None` if the file has no such range, if the data or the proof has another length than it must
+/// have, or if the hashes do not lead to the root.
+#[must_use]
+pub fn verify_range(
+    root: Hash,
+    length_bytes: u64,
+    range: LeafRange,
+    proof: &[Hash],
+    data: &[u8],
+) -> Option<Hash> {
+    let bytes = range.bytes(length_bytes)?;
+    let lengths_fit = data.len() as u64 == bytes.end - bytes.start
+        && proof.len() == range.proof_length(length_bytes);
+    if !lengths_fit {
+        return None;
     }
-
-    /// The next chunk's hash. Returns the nodes that became known: (position in [`TreeLayout`], hash).
-    pub fn push(&mut self, _chunk: Hash) -> Vec<(u64, Hash)> {
-        todo!()
+    let hash = subtree_hash(range.level, data);
+    let mut node = hash;
+    let mut index = range.index;
+    for sibling in proof {
+        node = if index & 1 == 0 { parent(node, *sibling) } else { parent(*sibling, node) };
+        index >>= 1;
     }
-
-    /// The root, once all chunks are pushed.
-    #[must_use]
-    pub fn finish(self) -> Hash {
-        todo!()
-    }
+    (node == root).then_some(hash)
 }
+
+/// The proof of a range, made from the data and the proof of the chunk that it lies in; `None` if the
+/// file has no such range, or if data or proof have not the length of that chunk's.
+#[must_use]
+pub fn range_proof(
+    length_bytes: u64,
+    range: LeafRange,
+    chunk_data: &[u8],
+    chunk_proof: &[Hash],
+) -> Option<Vec<Hash>> {
+    let above = chunk_level(length_bytes).checked_sub(range.level)?;
+    range.bytes(length_bytes)?;
+    let chunk = LeafRange::chunk(length_bytes, range.index >> above);
+    let bytes = chunk.bytes(length_bytes)?;
+    let lengths_fit = chunk_data.len() as u64 == bytes.end - bytes.start
+        && chunk_proof.len() == proof_length(length_bytes);
+    if !lengths_fit {
+        return None;
+    }
+    let mut proof = Vec::with_capacity(range.proof_length(length_bytes));
+    for level in range.level..chunk.level {
+        let sibling = (range.index >> (level - range.level)) ^ 1;
+        let in_chunk = (sibling & ((1 << (chunk.level - level)) - 1)) as usize;
+        let size = LEAF_BYTES << level;
+        let start = (in_chunk * size).min(chunk_data.len());
+        let end = (start + size).min(chunk_data.len());
+        proof.push(subtree_hash(level, &chunk_data[start..end]));
+    }
+    proof.extend_from_slice(chunk_proof);
+    Some(proof)
+}
+
+/// The root of the subtree over 2^`level` leaves of which `data` fills the first ones.
+fn subtree_hash(level: u32, data: &[u8]) -> Hash {
+    assert!(level <= CHUNK_LEVEL && data.len() <= LEAF_BYTES << level, "subtree within a chunk");
+    let mut nodes = [ZERO_HASH; LEAVES_PER_CHUNK];
+    for (node, leaf) in nodes.iter_mut().zip(data.chunks(LEAF_BYTES)) {
+        *node = Hash(Sha256::digest(leaf).into());
+    }
+    for half in (0..level).rev().map(|shift| 1 << shift) {
+        for i in 0..half {
+            nodes[i] = parent(nodes[2 * i], nodes[2 * i + 1]);
+        }
+    }
+    nodes[0]
+}
+
+/// An inner node.
+fn parent(left: Hash, right: Hash) -> Hash {
+    let mut both = [0; 64];
+    both[..32].copy_from_slice(&left.0);
+    both[32..].copy_from_slice(&right.0);
+    Hash(Sha256::digest(both).into())
+}
+
+#[cfg(test)]
+mod tests;
