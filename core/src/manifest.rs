@@ -44,7 +44,7 @@ pub enum What {
 }
 
 /// Encodes entries. Refuses what a [`Decoder`] would refuse.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Encoder {}
 
 impl Encoder {
