@@ -26,7 +26,8 @@ fn number(vector: &Value, name: &str) -> u64 {
 
 fn hashes(vector: &Value, name: &str) -> Vec<Hash> {
     let list = vector[name].as_array().unwrap_or_else(|| panic!("{name} is a list in {vector}"));
-    list.iter().map(|hash| hash.as_str().unwrap().parse().unwrap()).collect()
+    let hash = |value: &Value| value.as_str().and_then(|hash| hash.parse().ok());
+    list.iter().map(|value| hash(value).expect("a hash in hex")).collect()
 }
 
 // spec: content-merkle, content-proof
