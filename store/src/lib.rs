@@ -16,7 +16,7 @@ use towpath_core::wire::{RequestId, Unavailable};
 /// An error of the store: a kind for scripts and one sentence for people.
 #[derive(Debug)]
 pub struct Error {
-    /// `disk_full`, `read_only`, `exists`, `not_found`, `permission`, `manifest`, `changed`, `io`.
+    /// `disk_full`, `read_only`, `exists`, `not_found`, `permission`, `manifest`, `changed`, `busy`, `io`.
     pub kind: &'static str,
     /// "disk full: need 3.2 GB in /data, 1.1 GB free".
     pub message: String,
@@ -26,7 +26,18 @@ pub struct Error {
 #[derive(Debug)]
 pub struct Source {}
 
-/// Progress of preparing a source.
+/// What of a folder could not be shared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Symbolic links that are absolute, dangling or leave the share.
+    pub links: u64,
+    /// Sockets, pipes, devices, and our own data folder.
+    pub special: u64,
+    /// Entries whose setuid, setgid or sticky bit was dropped (the entry itself is shared).
+    pub mode_bits: u64,
+}
+
+/// Progress of reading: walking and hashing a source, or checking what a target has already.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Prepared {
     /// Files seen.
@@ -68,6 +79,24 @@ impl Source {
         todo!()
     }
 
+    /// Regular files in it.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        todo!()
+    }
+
+    /// Bytes of all files together.
+    #[must_use]
+    pub fn length_bytes(&self) -> u64 {
+        todo!()
+    }
+
+    /// What was left out.
+    #[must_use]
+    pub fn skipped(&self) -> Skipped {
+        todo!()
+    }
+
     /// Reads one chunk and its proof into a frame (made of `buffer`).
     ///
     /// # Errors
@@ -82,7 +111,16 @@ impl Source {
     }
 }
 
-/// What is fetched.
+/// How a target was found.
+#[derive(Debug)]
+pub enum Opened {
+    /// It stands there already, whole and verified: nothing needs to be fetched.
+    Whole(PathBuf),
+    /// It is to be fetched, or to be fetched on.
+    Partial(Target),
+}
+
+/// What is fetched. Dropped without [`Target::finish`], it syncs and keeps what it has for the next run.
 #[derive(Debug)]
 pub struct Target {}
 
@@ -92,16 +130,31 @@ impl Target {
     ///
     /// # Errors
     /// One sentence for people.
-    pub fn open(_out: &Path, _descriptor: Descriptor, _force: bool) -> Result<Self, Error> {
+    pub fn open(
+        _out: &Path,
+        _descriptor: Descriptor,
+        _force: bool,
+        _progress: &mut dyn FnMut(Prepared),
+    ) -> Result<Opened, Error> {
+        todo!()
+    }
+
+    /// Regular files in it (of a folder: known after `begin(Contents)`).
+    #[must_use]
+    pub fn files(&self) -> u64 {
         todo!()
     }
 
     /// What of this space is there already. For `Contents` the manifest must be whole: it is read here,
-    /// folders are made, room is checked.
+    /// folders are made, room is checked. `progress` tells of hashing again what an unclean end left.
     ///
     /// # Errors
     /// One sentence for people.
-    pub fn begin(&self, _space: Space) -> Result<(ContentsShape, ChunkSet), Error> {
+    pub fn begin(
+        &self,
+        _space: Space,
+        _progress: &mut dyn FnMut(Prepared),
+    ) -> Result<(ContentsShape, ChunkSet), Error> {
         todo!()
     }
 
@@ -132,11 +185,11 @@ impl Target {
         todo!()
     }
 
-    /// Puts the target under its name, whole and durable.
+    /// Puts the target under its name, whole and durable. Chunks can still be read afterwards.
     ///
     /// # Errors
     /// One sentence for people.
-    pub fn finish(self) -> Result<PathBuf, Error> {
+    pub fn finish(&self) -> Result<PathBuf, Error> {
         todo!()
     }
 }
