@@ -25,6 +25,11 @@ pub const MAX_PATH_BYTES: usize = 3_072;
 pub const MAX_NAME_BYTES: usize = 255;
 /// The deepest path in components.
 pub const MAX_PATH_DEPTH: usize = 128;
+/// The longest entry of a manifest in bytes: a link with the longest path and the longest target. A
+/// store that reads one entry at its offset reads so much at most.
+pub const MAX_MANIFEST_ENTRY_BYTES: usize = 15 + 2 + MAX_PATH_BYTES + 2 + MAX_PATH_BYTES;
+/// The longest base URL of a tracker in a link: a host name has at most 253 bytes.
+pub const MAX_TRACKER_URL_BYTES: usize = 512;
 
 /// A Noise message, hence a record's ciphertext (Noise specification, section 3).
 pub const MAX_RECORD_BYTES: usize = 65_535;
