@@ -73,6 +73,44 @@ pub const INITIAL_PIPELINE_CHUNKS: usize = 8;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sessions of one download.
 pub const MAX_PEERS_PER_DOWNLOAD: usize = 64;
+/// What a proven peer is asked for at least, if its rate carries it: with small files eight chunks
+/// would be a few kilobytes, and each round trip would be paid for nothing.
+pub const MIN_PIPELINE_BYTES: u64 = 2 * 1024 * 1024;
+/// How many bandwidth-delay products a peer is asked for. Two: while the pipe is not full the window
+/// doubles with each round trip; once it is full, one more waits at the seeder.
+pub const PIPELINE_GAIN: u64 = 2;
+/// A peer is asked for no more than it delivers in this time, beyond its bandwidth-delay products, so
+/// that a slow peer does not sit on chunks that a fast one could bring.
+pub const PIPELINE_QUEUE_TIME: Duration = Duration::from_secs(2);
+/// A least round trip that was not seen again for so long (and for 32 round trips) is measured anew
+/// with a short pipeline: the path may have changed.
+pub const ROUND_TRIP_LIFETIME: Duration = Duration::from_secs(10);
+/// The best delivery rate is kept for one to two of these (and at least 8 round trips).
+pub const RATE_LIFETIME: Duration = Duration::from_secs(1);
+/// Chunk bytes that may wait for the disk although nothing is on its way. More only as much as is on
+/// its way; keeps the buffers of a fast link in the processor's cache.
+pub const STORE_BACKLOG_BYTES: u64 = 4 * 1024 * 1024;
+/// Chunks of one peer's answers "unavailable" that are remembered; after more it rests.
+pub const MAX_LACKING_CHUNKS: usize = 64;
+/// How long a peer is not asked again for a chunk that it could not read, or for anything after too
+/// many such answers.
+pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(10);
+/// How long a peer that let a request time out rests, if there are others, times its strikes.
+pub const SILENT_REST: Duration = Duration::from_secs(5);
+/// Timeouts in a row after which a silent peer is dropped, if another one delivers.
+pub const MAX_SILENT_STRIKES: u32 = 3;
+/// When a chunk that our disk refused is asked for again.
+pub const STORE_RETRY: Duration = Duration::from_secs(5);
+/// Chunks that are asked of a second peer at the end, at any one time: bounds the waste to 4 MiB.
+pub const MAX_ENDGAME_COPIES: usize = 16;
+/// How often an idle peer looks whether it could bring a chunk sooner than the one that was asked.
+pub const ENDGAME_INTERVAL: Duration = Duration::from_millis(250);
+/// What an unknown peer is assumed to need for a chunk, for that comparison.
+pub const UNKNOWN_CHUNK_TIME: Duration = Duration::from_secs(1);
+/// Best candidates that are kept sorted for a peer; one pass over all chunks finds so many.
+pub const MAX_CANDIDATES: usize = 512;
+/// What a rate limit lets pass at once after a pause, at least one chunk.
+pub const LIMITER_BURST: Duration = Duration::from_millis(100);
 /// Verified bytes that wait in memory for their turn on an ordered output.
 pub const MAX_ORDERED_BYTES: u64 = 12 * 1024 * 1024;
 
@@ -80,6 +118,18 @@ pub const MAX_ORDERED_BYTES: u64 = 12 * 1024 * 1024;
 pub const DIAL_STAGGER: Duration = Duration::from_millis(250);
 /// The founding documents' path policy: all dials of one peer together, handshake included.
 pub const DIRECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The puncher's share of the path policy, once there is a puncher.
+pub const PUNCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a path chooser waits until we are logged in at the relay: a few of its reconnects.
+pub const RELAY_READY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A circuit must be accepted and its handshake complete within this time.
+pub const CIRCUIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// First pause before a lost circuit is opened again; doubles, with jitter, up to the longest.
+pub const CIRCUIT_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause.
+pub const CIRCUIT_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Circuits in a row that fail after one was lost before a chooser gives up: about a minute.
+pub const MAX_CIRCUIT_RETRIES: u32 = 6;
 /// Addresses of one peer that are dialled.
 pub const MAX_ADDRESSES_PER_PEER: usize = 16;
 /// Inbound links in handshake, in total.

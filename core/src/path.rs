@@ -1,15 +1,43 @@
-//! Over which path a peer is reached: direct, punched or relayed, and why. (API fixed; body to come.)
+//! Over which path a peer is reached: direct, punched or relayed, and why.
 //!
-//! One chooser per (download, peer). Policy `sequential` is the rule of the founding documents: dial all
-//! announced addresses, 250 ms apart, 5 s for all together with the handshake; if all refuse, go on at
-//! once; then the punch (a state that is skipped while no puncher is configured); then the relay, for
-//! this peer and the rest of this download. Racing will come as new states and inputs.
+//! One chooser per (download, peer). Policy `sequential` is the rule of the founding documents:
+//!
+//! 1. **Dial.** All announced addresses, [`DIAL_STAGGER`] apart; when all that were dialled have failed,
+//!    the next at once. [`DIRECT_TIMEOUT`] for all together, handshake included. The first session that
+//!    is established wins and the other dials are abandoned. If all addresses failed it goes on at once.
+//! 2. **Punch.** A state that is skipped while no puncher is configured.
+//! 3. **Relay.** Waits [`RELAY_READY_TIMEOUT`] for our login, then opens a circuit. From then on the
+//!    relay is the path to this peer: direct is not tried again by this chooser.
+//!
+//! A chosen link that is lost: a direct one is dialled again once, then comes the relay, with the reason
+//! [`Reason::DirectLost`]; a circuit is opened again after a pause that doubles, a bounded number of
+//! times. When nothing is left the chooser says [`Event::Exhausted`] and is finished; its owner may make
+//! a new one later.
+//!
+//! Racing will come as new states and inputs: the attempts of a state are a list already, and an attempt
+//! that nobody waits for any more is ignored wherever its answer arrives.
+//!
+//! | state | `Failed` | `Established` | `Lost` | `RelayReady` | deadline |
+//! |---|---|---|---|---|---|
+//! | Dialling | next address, or on | Direct | – | noted | next address, or on |
+//! | Punching | – | – | – | noted | on |
+//! | AwaitingRelay | – | – | – | open a circuit | exhausted |
+//! | OpeningCircuit | exhausted, or pause | Relayed | – | lost: await again | as `Failed` |
+//! | Pausing | – | – | – | noted | open a circuit |
+//! | Direct | as `Lost` | – | Dialling, then relay | noted | never |
+//! | Relayed | as `Lost` | – | Pausing | noted | never |
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
+use crate::limits::{
+    CIRCUIT_BACKOFF_MAX, CIRCUIT_BACKOFF_MIN, CIRCUIT_TIMEOUT, DIAL_STAGGER, DIRECT_TIMEOUT,
+    MAX_ADDRESSES_PER_PEER, MAX_CIRCUIT_RETRIES, PUNCH_TIMEOUT, RELAY_READY_TIMEOUT,
+};
 use crate::output::Output;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -132,52 +160,471 @@ pub enum Reason {
         /// Addresses that were dialled.
         dialled: usize,
     },
-    /// "direct TCP refused by all n addresses".
+    /// "direct TCP refused by all n addresses" ("… by its address" if there is one).
     DirectRefused {
         /// Addresses that were dialled.
         dialled: usize,
     },
     /// "direct TCP failed: …".
     DirectFailed {
-        /// The first error.
+        /// The first error that is more than a refusal.
         error: DialError,
         /// Addresses that were dialled.
         dialled: usize,
     },
     /// "the direct connection was lost".
     DirectLost,
-    /// "the relay is not reachable" or "the peer is not at the relay", after what happened before.
+    /// "…; relay: the relay is not reachable" ([`DialError::Unreachable`]) or "…; relay: the peer is not
+    /// connected to the relay", after what happened before.
     RelayFailed {
         /// Why not direct.
-        direct: alloc::boxed::Box<Reason>,
+        direct: Box<Reason>,
         /// Why not by relay.
         error: DialError,
     },
-    /// "--path direct".
+    /// "not used because of --path direct", after what happened before.
     RelayForbidden {
         /// Why not direct.
-        direct: alloc::boxed::Box<Reason>,
+        direct: Box<Reason>,
     },
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused"),
+            Self::Unreachable => f.write_str("no route to the address"),
+            Self::WrongPeer => f.write_str("somebody else answered, or the handshake failed"),
+            Self::NotAtRelay => f.write_str("the peer is not connected to the relay"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = DIRECT_TIMEOUT.as_secs();
+        match self {
+            Self::DirectConnected => f.write_str("direct TCP connected"),
+            Self::RelayWanted => f.write_str("--path relay"),
+            Self::NoAddress => f.write_str("the peer announced no address"),
+            Self::DirectTimedOut { dialled } => {
+                write!(f, "direct TCP timed out after {seconds} s ({})", Addresses(*dialled))
+            }
+            Self::DirectRefused { dialled: 1 } => f.write_str("direct TCP refused by its address"),
+            Self::DirectRefused { dialled } => {
+                write!(f, "direct TCP refused by all {}", Addresses(*dialled))
+            }
+            Self::DirectFailed { error, dialled } => {
+                write!(f, "direct TCP failed: {error} ({})", Addresses(*dialled))
+            }
+            Self::DirectLost => f.write_str("the direct connection was lost"),
+            Self::RelayFailed { direct, error: DialError::Unreachable } => {
+                write!(f, "{direct}; relay: the relay is not reachable")
+            }
+            Self::RelayFailed { direct, error } => write!(f, "{direct}; relay: {error}"),
+            Self::RelayForbidden { direct } => {
+                write!(f, "{direct}; relay: not used because of --path direct")
+            }
+        }
+    }
+}
+
+/// "1 address", "2 addresses".
+struct Addresses(usize);
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} address{}", self.0, if self.0 == 1 { "" } else { "es" })
+    }
+}
+
+/// Where a chooser stands, in the order of the policy.
+#[derive(Debug)]
+enum State {
+    /// Addresses are dialled.
+    Dialling(Dials),
+    /// A hole is punched; goes on to the relay at this moment.
+    Punching(Instant),
+    /// We are not logged in at the relay; given up at this moment.
+    AwaitingRelay(Instant),
+    /// The relay was asked for a circuit; failed at this moment.
+    OpeningCircuit(Attempt, Instant),
+    /// A circuit was lost; the next is opened at this moment.
+    Pausing(Instant),
+    /// This attempt carries, directly.
+    Direct(Attempt),
+    /// This attempt carries, through the relay.
+    Relayed(Attempt),
+    /// The end.
+    Finished,
+}
+
+/// One round of dialling.
+#[derive(Debug)]
+struct Dials {
+    /// Those that have not failed yet.
+    pending: Vec<Attempt>,
+    /// Index of the address to dial next.
+    next: usize,
+    /// When to dial it.
+    next_at: Instant,
+    /// When all have failed.
+    until: Instant,
+    /// Whether every failure so far was a refusal.
+    all_refused: bool,
+    /// The first failure that says more than a refusal, or else the first.
+    error: Option<DialError>,
 }
 
 /// The chooser of one peer.
 #[derive(Debug)]
-pub struct PathChooser {}
+pub struct PathChooser {
+    rng: Rng,
+    config: Config,
+    now: Instant,
+    state: State,
+    next_attempt: u32,
+    relay_ready: bool,
+    /// Whether a direct link was lost: then one more round of dialling, and the reason.
+    direct_lost: bool,
+    /// Whether a circuit was chosen: then direct is over, and lost circuits are opened again.
+    relay_chosen: bool,
+    /// Circuits in a row that failed since one was lost.
+    circuit_failures: u32,
+    /// Why not direct, once that is known.
+    direct: Reason,
+    outputs: VecDeque<Output<Transmit, Event>>,
+}
 
 impl PathChooser {
-    /// Begins at once: the first drain may already dial.
+    /// Begins at once: the first drain may already dial. Of `config.addresses` the first
+    /// [`MAX_ADDRESSES_PER_PEER`] are used, each once.
     #[must_use]
-    pub fn new(_now: Instant, _rng: Rng, _config: Config) -> Self {
-        todo!()
+    pub fn new(now: Instant, rng: Rng, mut config: Config) -> Self {
+        let mut addresses = Vec::new();
+        for address in config.addresses {
+            if addresses.len() < MAX_ADDRESSES_PER_PEER && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        config.addresses = addresses;
+        let mut chooser = Self {
+            rng,
+            config,
+            now,
+            state: State::Finished,
+            next_attempt: 0,
+            relay_ready: false,
+            direct_lost: false,
+            relay_chosen: false,
+            circuit_failures: 0,
+            direct: Reason::NoAddress,
+            outputs: VecDeque::new(),
+        };
+        match chooser.config.policy {
+            Policy::Auto | Policy::Sequential | Policy::Direct => chooser.enter_dialling(),
+            Policy::Relay => chooser.leave_direct(Reason::RelayWanted),
+        }
+        chooser
     }
 
     /// Takes one input.
-    pub fn handle_input(&mut self, _now: Instant, _input: Input) {
-        todo!()
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Tick => {}
+            Input::Failed(attempt, error) => self.failed(attempt, error),
+            Input::Established(attempt) => self.established(attempt),
+            Input::Lost(attempt) => self.lost(attempt),
+            Input::RelayReady(ready) => self.relay_ready(ready),
+            Input::Stop => self.stop(),
+        }
+        self.run_due();
     }
 
     /// The next output.
     pub fn poll_output(&mut self) -> Output<Transmit, Event> {
-        todo!()
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.deadline()))
+    }
+
+    fn deadline(&self) -> Instant {
+        match &self.state {
+            State::Dialling(dials) if dials.next < self.config.addresses.len() => {
+                dials.next_at.min(dials.until)
+            }
+            State::Dialling(dials) => dials.until,
+            State::Punching(at)
+            | State::AwaitingRelay(at)
+            | State::OpeningCircuit(_, at)
+            | State::Pausing(at) => *at,
+            State::Direct(_) | State::Relayed(_) | State::Finished => Instant::NEVER,
+        }
+    }
+
+    fn run_due(&mut self) {
+        if self.now < self.deadline() {
+            return;
+        }
+        match &self.state {
+            State::Dialling(dials) if self.now < dials.until => self.dial_next(),
+            State::Dialling(_) => self.dialling_over(),
+            State::Punching(_) => self.enter_relay(),
+            State::AwaitingRelay(_) => self.circuit_failed(DialError::Unreachable),
+            State::OpeningCircuit(attempt, _) => {
+                self.transmit(Transmit::Abandon(*attempt));
+                self.circuit_failed(DialError::Other("the circuit timed out".into()));
+            }
+            State::Pausing(_) => self.enter_relay(),
+            State::Direct(_) | State::Relayed(_) | State::Finished => {}
+        }
+    }
+
+    // Dialling.
+
+    fn enter_dialling(&mut self) {
+        if self.config.addresses.is_empty() {
+            return self.leave_direct(Reason::NoAddress);
+        }
+        self.state = State::Dialling(Dials {
+            pending: Vec::new(),
+            next: 0,
+            next_at: self.now,
+            until: self.now + DIRECT_TIMEOUT,
+            all_refused: true,
+            error: None,
+        });
+        self.dial_next();
+    }
+
+    fn dial_next(&mut self) {
+        let attempt = self.attempt();
+        let State::Dialling(dials) = &mut self.state else { return };
+        let Some(address) = self.config.addresses.get(dials.next) else { return };
+        dials.pending.push(attempt);
+        dials.next += 1;
+        dials.next_at = self.now + DIAL_STAGGER;
+        let address = *address;
+        self.transmit(Transmit::Dial(attempt, address));
+    }
+
+    fn dial_failed(&mut self, attempt: Attempt, error: DialError) {
+        let State::Dialling(dials) = &mut self.state else { return };
+        let Some(place) = dials.pending.iter().position(|pending| *pending == attempt) else {
+            return;
+        };
+        dials.pending.remove(place);
+        let refused = error == DialError::Refused;
+        if dials.error.is_none() || (dials.all_refused && !refused) {
+            dials.error = Some(error);
+        }
+        dials.all_refused &= refused;
+        if !dials.pending.is_empty() {
+            return;
+        }
+        if dials.next < self.config.addresses.len() {
+            self.dial_next();
+        } else {
+            self.dialling_over();
+        }
+    }
+
+    /// All dials failed, or the time is up.
+    fn dialling_over(&mut self) {
+        let State::Dialling(dials) = &mut self.state else { return };
+        let dialled = dials.next;
+        let timed_out = !dials.pending.is_empty();
+        let reason = match dials.error.take() {
+            _ if timed_out => Reason::DirectTimedOut { dialled },
+            Some(error) if !dials.all_refused => Reason::DirectFailed { error, dialled },
+            Some(_) | None => Reason::DirectRefused { dialled },
+        };
+        for attempt in core::mem::take(&mut dials.pending) {
+            self.transmit(Transmit::Abandon(attempt));
+        }
+        self.leave_direct(reason);
+    }
+
+    /// Nothing direct any more: on to the punch.
+    fn leave_direct(&mut self, reason: Reason) {
+        self.direct = if self.direct_lost { Reason::DirectLost } else { reason };
+        if self.config.can_punch && self.config.policy != Policy::Relay {
+            // The puncher's own inputs and outputs come with the puncher.
+            self.state = State::Punching(self.now + PUNCH_TIMEOUT);
+        } else {
+            self.enter_relay();
+        }
+    }
+
+    // The relay.
+
+    fn enter_relay(&mut self) {
+        if self.config.policy == Policy::Direct {
+            let direct = Box::new(self.direct.clone());
+            self.exhausted(Reason::RelayForbidden { direct });
+        } else if !self.config.relay {
+            self.exhausted(self.relay_failure(DialError::NotAtRelay));
+        } else if self.relay_ready {
+            self.open_circuit();
+        } else {
+            self.state = State::AwaitingRelay(self.now + RELAY_READY_TIMEOUT);
+        }
+    }
+
+    fn open_circuit(&mut self) {
+        let attempt = self.attempt();
+        self.state = State::OpeningCircuit(attempt, self.now + CIRCUIT_TIMEOUT);
+        self.transmit(Transmit::OpenCircuit(attempt));
+    }
+
+    fn relay_ready(&mut self, ready: bool) {
+        self.relay_ready = ready;
+        match self.state {
+            State::AwaitingRelay(_) if ready => self.open_circuit(),
+            State::OpeningCircuit(attempt, _) if !ready => {
+                self.transmit(Transmit::Abandon(attempt));
+                self.state = State::AwaitingRelay(self.now + RELAY_READY_TIMEOUT);
+            }
+            State::Dialling(_)
+            | State::Punching(_)
+            | State::AwaitingRelay(_)
+            | State::OpeningCircuit(..)
+            | State::Pausing(_)
+            | State::Direct(_)
+            | State::Relayed(_)
+            | State::Finished => {}
+        }
+    }
+
+    /// A circuit did not come about: the end, unless one was lost before and there are retries left.
+    fn circuit_failed(&mut self, error: DialError) {
+        if self.relay_chosen && self.circuit_failures < MAX_CIRCUIT_RETRIES {
+            self.pause();
+        } else {
+            self.exhausted(self.relay_failure(error));
+        }
+    }
+
+    /// Waits before the next circuit: the pause doubles, and a quarter of it is jitter, so that the
+    /// peers of a relay that restarts do not come back all at once.
+    fn pause(&mut self) {
+        let doubled = CIRCUIT_BACKOFF_MIN.saturating_mul(1 << self.circuit_failures.min(16));
+        let longest = doubled.min(CIRCUIT_BACKOFF_MAX);
+        let jitter = self.rng.below(longest.as_millis() as u64 / 4 + 1);
+        self.circuit_failures += 1;
+        let pause = longest.saturating_sub(core::time::Duration::from_millis(jitter));
+        self.state = State::Pausing(self.now + pause);
+    }
+
+    fn relay_failure(&self, error: DialError) -> Reason {
+        Reason::RelayFailed { direct: Box::new(self.direct.clone()), error }
+    }
+
+    // Answers.
+
+    fn failed(&mut self, attempt: Attempt, error: DialError) {
+        match &self.state {
+            State::Dialling(_) => self.dial_failed(attempt, error),
+            State::OpeningCircuit(current, _) if *current == attempt => self.circuit_failed(error),
+            State::Direct(_) | State::Relayed(_) => self.lost(attempt),
+            State::OpeningCircuit(..)
+            | State::Punching(_)
+            | State::AwaitingRelay(_)
+            | State::Pausing(_)
+            | State::Finished => {}
+        }
+    }
+
+    fn established(&mut self, attempt: Attempt) {
+        match &mut self.state {
+            State::Dialling(dials) if dials.pending.contains(&attempt) => {
+                for other in core::mem::take(&mut dials.pending) {
+                    if other != attempt {
+                        self.transmit(Transmit::Abandon(other));
+                    }
+                }
+                self.state = State::Direct(attempt);
+                self.event(Event::Chosen(attempt, PathKind::Direct, Reason::DirectConnected));
+            }
+            State::OpeningCircuit(current, _) if *current == attempt => {
+                self.relay_chosen = true;
+                self.circuit_failures = 0;
+                self.state = State::Relayed(attempt);
+                self.event(Event::Chosen(attempt, PathKind::Relay, self.direct.clone()));
+            }
+            State::Dialling(_)
+            | State::OpeningCircuit(..)
+            | State::Punching(_)
+            | State::AwaitingRelay(_)
+            | State::Pausing(_)
+            | State::Direct(_)
+            | State::Relayed(_)
+            | State::Finished => {}
+        }
+    }
+
+    fn lost(&mut self, attempt: Attempt) {
+        match self.state {
+            State::Direct(current) if current == attempt => {
+                let again = !self.direct_lost;
+                self.direct_lost = true;
+                if again {
+                    self.enter_dialling();
+                } else {
+                    self.leave_direct(Reason::DirectLost);
+                }
+            }
+            State::Relayed(current) if current == attempt => self.pause(),
+            State::Direct(_)
+            | State::Relayed(_)
+            | State::Dialling(_)
+            | State::Punching(_)
+            | State::AwaitingRelay(_)
+            | State::OpeningCircuit(..)
+            | State::Pausing(_)
+            | State::Finished => {}
+        }
+    }
+
+    // The end.
+
+    fn stop(&mut self) {
+        match core::mem::replace(&mut self.state, State::Finished) {
+            State::Dialling(dials) => {
+                for attempt in dials.pending {
+                    self.transmit(Transmit::Abandon(attempt));
+                }
+            }
+            State::OpeningCircuit(attempt, _) => self.transmit(Transmit::Abandon(attempt)),
+            // A link that carries may have work in the other direction; its owner closes it.
+            State::Direct(_)
+            | State::Relayed(_)
+            | State::Punching(_)
+            | State::AwaitingRelay(_)
+            | State::Pausing(_)
+            | State::Finished => {}
+        }
+    }
+
+    fn exhausted(&mut self, reason: Reason) {
+        self.state = State::Finished;
+        self.event(Event::Exhausted(reason));
+    }
+
+    fn attempt(&mut self) -> Attempt {
+        let attempt = Attempt(self.next_attempt);
+        self.next_attempt = self.next_attempt.wrapping_add(1);
+        attempt
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        self.outputs.push_back(Output::Transmit(transmit));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
     }
 }
+
+#[cfg(test)]
+mod tests;
