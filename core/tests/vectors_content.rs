@@ -2,18 +2,37 @@
 //! scripts that share no code with us.
 
 use serde_json::Value;
-use towpath_core::id::Hash;
+use towpath_core::id::{Descriptor, Hash, Kind, Secret};
 use towpath_core::limits::{CHUNK_BYTES, LEAF_BYTES};
+use towpath_core::link::{Link, LinkError};
+use towpath_core::manifest::{Decoder, Encoder, Entry, What, decode_entry, resolve_link};
 use towpath_core::merkle::{
     LeafRange, TreeBuilder, TreeLayout, chunk_count, chunk_hash, proof_length, verify_chunk,
     verify_range,
 };
+use towpath_core::name::sanitize;
 
 fn vectors(json: &str) -> Vec<Value> {
+    list(json, "vectors")
+}
+
+fn list(json: &str, name: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(json).expect("a JSON file");
-    let vectors = file["vectors"].as_array().expect("an array of vectors").clone();
+    let vectors = file[name].as_array().expect("an array of vectors").clone();
     assert!(vectors.len() >= 5, "a file of vectors that lost its vectors tests nothing");
     vectors
+}
+
+fn hex(vector: &Value, name: &str) -> Vec<u8> {
+    let text = text(vector, name);
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex digits");
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+fn secret(vector: &Value) -> Option<Secret> {
+    let secret = vector.get("secret").filter(|secret| !secret.is_null())?;
+    let secret: Hash = secret.as_str().and_then(|text| text.parse().ok()).expect("a secret in hex");
+    Some(Secret::new(secret.0))
 }
 
 fn text<'a>(vector: &'a Value, name: &str) -> &'a str {
@@ -74,5 +93,129 @@ fn merkle_trees_are_those_of_libtorrent() {
             let proof = hashes(case, "proof");
             assert!(verify_range(root, length, range, &proof, leaf).is_some(), "{length}");
         }
+    }
+}
+
+// spec: content-id, content-locator
+#[test]
+fn ids_and_locators_are_those_of_the_spec() {
+    for vector in vectors(include_str!("../../spec/vectors/ids.json")) {
+        let descriptor = Descriptor {
+            kind: Kind::try_from(number(&vector, "kind") as u8).unwrap(),
+            length_bytes: number(&vector, "length_bytes"),
+            root: text(&vector, "root").parse().unwrap(),
+        };
+        assert_eq!(descriptor.id().to_string(), text(&vector, "id"));
+        let locator = descriptor.locator(secret(&vector).as_ref());
+        assert_eq!(locator.to_string(), text(&vector, "locator"));
+    }
+}
+
+// spec: link-text
+#[test]
+fn links_are_read_as_the_spec_says() {
+    let json = include_str!("../../spec/vectors/links.json");
+    for vector in vectors(json) {
+        let link: Link = text(&vector, "text").parse().unwrap();
+        assert_eq!(link.tracker, text(&vector, "tracker"));
+        assert_eq!(link.locator.to_string(), text(&vector, "locator"));
+        assert_eq!(link.secret, secret(&vector));
+        assert_eq!(link.to_string().parse(), Ok(link));
+    }
+    for vector in list(json, "refused") {
+        let error = match text(&vector, "error") {
+            "not_a_url" => LinkError::NotAUrl,
+            "cut" => LinkError::Cut,
+            "bad_locator" => LinkError::BadLocator,
+            "bad_secret" => LinkError::BadSecret,
+            other => panic!("{other} is no error of a link"),
+        };
+        assert_eq!(text(&vector, "text").parse::<Link>(), Err(error), "{vector}");
+    }
+}
+
+// spec: content-name
+#[test]
+fn names_are_made_harmless_as_the_spec_says() {
+    for vector in vectors(include_str!("../../spec/vectors/names.json")) {
+        assert_eq!(sanitize(text(&vector, "suggested")), text(&vector, "name"), "{vector}");
+    }
+}
+
+fn entry(vector: &Value) -> Entry {
+    let what = match text(vector, "kind") {
+        "folder" => What::Folder,
+        "file" => What::File {
+            length_bytes: number(vector, "length_bytes"),
+            root: text(vector, "root").parse().expect("a root in hex"),
+        },
+        "link" => What::Link { target: hex(vector, "target") },
+        other => panic!("{other} is no kind of entry"),
+    };
+    let seconds = vector["seconds"].as_i64().expect("a number of seconds");
+    Entry {
+        path: hex(vector, "path"),
+        mode: number(vector, "mode") as u16,
+        mtime: (seconds, number(vector, "nanoseconds") as u32),
+        what,
+    }
+}
+
+// spec: content-manifest
+#[test]
+fn manifests_are_read_and_written_as_the_spec_says() {
+    for vector in vectors(include_str!("../../spec/vectors/manifest.json")) {
+        let bytes = hex(&vector, "bytes");
+        let mut decoder = Decoder::new(bytes.len() as u64).unwrap();
+        decoder.push(&bytes);
+        let mut encoder = Encoder::new();
+        let mut encoded = encoder.header();
+        for expected in vector["entries"].as_array().unwrap() {
+            let (offset, first_chunk, read) = decoder.next_entry().unwrap().unwrap();
+            assert_eq!(read, entry(expected));
+            assert_eq!(offset, number(expected, "offset"));
+            assert_eq!(first_chunk, number(expected, "first_chunk"));
+            encoder.entry(&read, &mut encoded).unwrap();
+            let (length, alone) = decode_entry(&bytes[offset as usize..]).unwrap();
+            assert_eq!((offset as usize + length, alone), (encoded.len(), read));
+        }
+        assert_eq!(decoder.next_entry(), Ok(None));
+        let sums = (number(&vector, "chunks"), number(&vector, "content_bytes"));
+        assert_eq!(decoder.finish(), Ok(sums));
+        assert_eq!(encoded, bytes);
+    }
+}
+
+// spec: content-manifest-rules
+#[test]
+fn hostile_manifests_are_refused_each_with_its_rule() {
+    for vector in list(include_str!("../../spec/vectors/manifest.json"), "refused") {
+        let bytes = hex(&vector, "bytes");
+        for piece in [1, usize::MAX] {
+            let mut decoder = Decoder::new(bytes.len() as u64).unwrap();
+            let mut error = None;
+            for bytes in bytes.chunks(piece) {
+                decoder.push(bytes);
+                while error.is_none() {
+                    match decoder.next_entry() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                        Err(rule) => error = Some(rule),
+                    }
+                }
+            }
+            let error = error.or_else(|| decoder.finish().err());
+            assert_eq!(error.map(|rule| rule.0), Some(text(&vector, "error")), "{vector}");
+        }
+    }
+}
+
+// spec: content-manifest-links
+#[test]
+fn targets_of_links_name_what_the_spec_says() {
+    for vector in list(include_str!("../../spec/vectors/manifest.json"), "resolved") {
+        let names = vector["names"].as_str().map(|path| path.as_bytes().to_vec());
+        let link = text(&vector, "link").as_bytes();
+        assert_eq!(resolve_link(link, text(&vector, "target").as_bytes()), names, "{vector}");
     }
 }
