@@ -25,7 +25,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads 64 lower-case hex digits.
+/// Reads 64 lower-case hex digits (spec C11).
 ///
 /// # Errors
 /// `not_hex` for another length or any other character.
@@ -173,7 +173,7 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// The id.
+    /// The id (spec C10).
     #[must_use]
     pub fn id(&self) -> FileId {
         let mut hash = Sha256::new();
@@ -184,7 +184,8 @@ impl Descriptor {
         FileId(hash.finalize().into())
     }
 
-    /// The locator under which this is announced: with a secret as a private share, without as public.
+    /// The locator under which this is announced: with a secret as a private share, without as public
+    /// (spec C12).
     #[must_use]
     pub fn locator(&self, secret: Option<&Secret>) -> Locator {
         let id = self.id();

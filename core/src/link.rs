@@ -34,7 +34,7 @@ pub struct Link {
     pub tracker: String,
     /// What is shared.
     pub locator: Locator,
-    /// `None`: public.
+    /// `None`: public (spec L3).
     pub secret: Option<Secret>,
 }
 
@@ -73,6 +73,7 @@ impl fmt::Display for LinkError {
 
 impl core::error::Error for LinkError {}
 
+/// Spec L4.
 impl core::str::FromStr for Link {
     type Err = LinkError;
 
@@ -96,6 +97,7 @@ impl core::str::FromStr for Link {
     }
 }
 
+/// Spec L1.
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{PATH}{}", self.tracker, self.locator)?;
@@ -149,6 +151,7 @@ fn is_authority(text: &str) -> bool {
     host_is_good && port_is_good
 }
 
+/// Spec L2: the decoder refuses trailing bits that are not zero.
 fn parse_secret(text: &str) -> Result<Secret, LinkError> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if is_cut(text, SECRET_CHARACTERS, is_letter) {

@@ -51,7 +51,8 @@ const HEADER_BYTES: usize = MAGIC.len() + 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Path relative to the share's folder: components joined by `/`. Bytes, because Linux names are;
-    /// no empty, `.` or `..` component, no NUL. Empty for the share's own folder, which comes first.
+    /// no empty, `.` or `..` component, no NUL. Empty for the share's own folder, which comes first
+    /// (spec C21).
     pub path: Vec<u8>,
     /// Permission bits, 0o777 at most. Those of a link mean nothing: written as 0o777, read as any.
     pub mode: u16,
@@ -80,7 +81,7 @@ pub enum What {
     },
 }
 
-/// The order of entries: depth first, siblings by the bytes of their names. That is the order of bytes
+/// The order of entries (spec C18): depth first, siblings by the bytes of their names. That is the order of bytes
 /// with `/` below all others.
 #[must_use]
 pub fn compare_paths(left: &[u8], right: &[u8]) -> Ordering {
@@ -88,7 +89,7 @@ pub fn compare_paths(left: &[u8], right: &[u8]) -> Ordering {
 }
 
 /// The path that the target of the link at `entry_path` names, relative to the share's folder (empty:
-/// that folder itself). `None` if no such link is allowed: its target is empty, absolute or too long,
+/// that folder itself; spec C25). `None` if no such link is allowed: its target is empty, absolute or too long,
 /// leaves the share, or has `..` behind a name. Whether the path names an entry is for the caller to
 /// look up; a link is an entry too.
 #[must_use]
@@ -102,7 +103,7 @@ pub fn resolve_link(entry_path: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     Some(path.join(&b'/'))
 }
 
-/// Encodes entries. Refuses what a [`Decoder`] would refuse.
+/// Encodes entries (spec C22). Refuses what a [`Decoder`] would refuse.
 #[derive(Debug, Default)]
 pub struct Encoder {
     rules: Rules,
@@ -220,6 +221,7 @@ impl Decoder {
         next
     }
 
+    /// Spec C15.
     fn decode_next(&mut self) -> Result<Option<(u64, u64, Entry)>, DecodeError> {
         if !self.header_read {
             let mut reader = Reader::new(&self.buffer);

@@ -22,6 +22,8 @@
 //! The empty file has no leaf, no chunk, and by our convention (BEP 52 gives it none) a root of 32 zero
 //! bytes.
 //!
+//! The rules are C1 to C8 of the spec's chapter 1.
+//!
 //! [`TreeLayout`] says where the nodes above the chunks stand on disk, [`TreeBuilder`] makes them.
 
 use alloc::vec::Vec;
@@ -30,7 +32,7 @@ use core::ops::Range;
 use sha2::{Digest, Sha256};
 
 use crate::id::Hash;
-use crate::limits::{CHUNK_BYTES, LEAF_BYTES, LEAVES_PER_CHUNK};
+use crate::limits::{CHUNK_BYTES, LEAF_BYTES, LEAVES_PER_CHUNK, MAX_FILE_BYTES};
 
 mod tree;
 
@@ -39,7 +41,7 @@ pub use tree::{TreeBuilder, TreeLayout};
 /// Level of whole chunks above the leaves.
 const CHUNK_LEVEL: u32 = LEAVES_PER_CHUNK.trailing_zeros();
 
-/// The hash of a leaf that is not there, and the root of the empty file.
+/// The hash of a leaf that is not there (spec C2), and the root of the empty file (spec C4).
 pub const ZERO_HASH: Hash = Hash([0; 32]);
 
 /// How many leaves a file of this length has.
@@ -138,10 +140,11 @@ impl LeafRange {
         Self { level: chunk_level(length_bytes), index }
     }
 
-    /// Which bytes of a file of this length it covers; `None` if the file has no such range.
+    /// Which bytes of a file of this length it covers; `None` if the file has no such range, or is longer than files are.
     #[must_use]
     pub const fn bytes(self, length_bytes: u64) -> Option<Range<u64>> {
-        if self.level > chunk_level(length_bytes) {
+        // Spec C5.
+        if length_bytes > MAX_FILE_BYTES || self.level > chunk_level(length_bytes) {
             return None;
         }
         let size = (LEAF_BYTES as u64) << self.level;
@@ -171,6 +174,7 @@ pub fn verify_range(
     proof: &[Hash],
     data: &[u8],
 ) -> Option<Hash> {
+    // Spec C6, C7: the shape follows from the length, and is checked before anything is hashed.
     let bytes = range.bytes(length_bytes)?;
     let lengths_fit = data.len() as u64 == bytes.end - bytes.start
         && proof.len() == range.proof_length(length_bytes);
@@ -178,6 +182,7 @@ pub fn verify_range(
         return None;
     }
     let hash = subtree_hash(range.level, data);
+    // Spec C8.
     let mut node = hash;
     let mut index = range.index;
     for sibling in proof {
@@ -223,6 +228,7 @@ fn subtree_hash(level: u32, data: &[u8]) -> Hash {
     assert!(level <= CHUNK_LEVEL && data.len() <= LEAF_BYTES << level, "subtree within a chunk");
     let mut nodes = [ZERO_HASH; LEAVES_PER_CHUNK];
     for (node, leaf) in nodes.iter_mut().zip(data.chunks(LEAF_BYTES)) {
+        // Spec C1; what is missing stays zero, C2.
         *node = Hash(Sha256::digest(leaf).into());
     }
     for half in (0..level).rev().map(|shift| 1 << shift) {
@@ -233,7 +239,7 @@ fn subtree_hash(level: u32, data: &[u8]) -> Hash {
     nodes[0]
 }
 
-/// An inner node.
+/// An inner node (spec C3).
 fn parent(left: Hash, right: Hash) -> Hash {
     let mut both = [0; 64];
     both[..32].copy_from_slice(&left.0);

@@ -14,7 +14,7 @@ const FALLBACK: &str = "download";
 /// Reduces a suggested name to one component without leading dot, control or bidi characters, at most
 /// [`crate::limits::MAX_NAME_BYTES`] bytes; never empty ("download" if nothing is left).
 ///
-/// Of several components it takes the last one that leaves something. Sanitising twice is sanitising
+/// Spec C14. Of several components it takes the last one that leaves something. Sanitising twice is sanitising
 /// once.
 #[must_use]
 pub fn sanitize(suggested: &str) -> String {

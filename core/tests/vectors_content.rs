@@ -49,7 +49,7 @@ fn hashes(vector: &Value, name: &str) -> Vec<Hash> {
     list.iter().map(|value| hash(value).expect("a hash in hex")).collect()
 }
 
-// spec: content-merkle, content-proof
+// Spec C1, C2, C3, C4, C6, C8
 #[test]
 fn merkle_trees_are_those_of_libtorrent() {
     let vectors = vectors(include_str!("../../spec/vectors/merkle.json"));
@@ -96,7 +96,7 @@ fn merkle_trees_are_those_of_libtorrent() {
     }
 }
 
-// spec: content-id, content-locator
+// Spec C10, C11, C12
 #[test]
 fn ids_and_locators_are_those_of_the_spec() {
     for vector in vectors(include_str!("../../spec/vectors/ids.json")) {
@@ -111,7 +111,7 @@ fn ids_and_locators_are_those_of_the_spec() {
     }
 }
 
-// spec: link-text
+// Spec L1, L2, L3, L4
 #[test]
 fn links_are_read_as_the_spec_says() {
     let json = include_str!("../../spec/vectors/links.json");
@@ -134,7 +134,7 @@ fn links_are_read_as_the_spec_says() {
     }
 }
 
-// spec: content-name
+// Spec C14
 #[test]
 fn names_are_made_harmless_as_the_spec_says() {
     for vector in vectors(include_str!("../../spec/vectors/names.json")) {
@@ -161,7 +161,7 @@ fn entry(vector: &Value) -> Entry {
     }
 }
 
-// spec: content-manifest
+// Spec C18, C21, C22
 #[test]
 fn manifests_are_read_and_written_as_the_spec_says() {
     for vector in vectors(include_str!("../../spec/vectors/manifest.json")) {
@@ -186,7 +186,7 @@ fn manifests_are_read_and_written_as_the_spec_says() {
     }
 }
 
-// spec: content-manifest-rules
+// Spec C5, C15, C16, C17, C18, C19, C20, C23, C24
 #[test]
 fn hostile_manifests_are_refused_each_with_its_rule() {
     for vector in list(include_str!("../../spec/vectors/manifest.json"), "refused") {
@@ -210,12 +210,44 @@ fn hostile_manifests_are_refused_each_with_its_rule() {
     }
 }
 
-// spec: content-manifest-links
+// Spec C25
 #[test]
 fn targets_of_links_name_what_the_spec_says() {
     for vector in list(include_str!("../../spec/vectors/manifest.json"), "resolved") {
         let names = vector["names"].as_str().map(|path| path.as_bytes().to_vec());
         let link = text(&vector, "link").as_bytes();
         assert_eq!(resolve_link(link, text(&vector, "target").as_bytes()), names, "{vector}");
+    }
+}
+
+/// Every requirement of these chapters is cited where it is obeyed and where it is tested.
+#[test]
+fn each_requirement_of_the_spec_is_cited() {
+    let spec =
+        concat!(include_str!("../../spec/1-content.md"), include_str!("../../spec/2-link.md"));
+    let code = concat!(
+        include_str!("../src/merkle.rs"),
+        include_str!("../src/manifest.rs"),
+        include_str!("../src/manifest/rules.rs"),
+        include_str!("../src/id.rs"),
+        include_str!("../src/link.rs"),
+        include_str!("../src/name.rs"),
+    );
+    let tests = concat!(include_str!("../src/merkle/tests.rs"), include_str!("vectors_content.rs"));
+    // Obeyed by those who use the core's content modules: the node (C13), the store (C9, C26), and
+    // whoever speaks to a tracker (L5).
+    let elsewhere = ["C9", "C13", "C26", "L5"];
+    let labels: Vec<&str> = spec
+        .split("**")
+        .filter(|text| text.strip_prefix(['C', 'L']).is_some_and(|n| n.parse::<u8>().is_ok()))
+        .collect();
+    let cites = |source: &str, label: &str| {
+        let mut words = source.split(|c: char| !c.is_ascii_alphanumeric());
+        words.any(|word| word == label)
+    };
+    assert!(labels.len() > 30, "{labels:?}");
+    for label in labels.into_iter().filter(|label| !elsewhere.contains(label)) {
+        assert!(cites(code, label), "{label} is not cited where it is obeyed");
+        assert!(cites(tests, label), "{label} is not cited where it is tested");
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum ViewWhat<'a> {
 }
 
 impl View<'_> {
-    /// The rules of an entry alone.
+    /// The rules of an entry alone (spec C16, C17, C20, C23, C24).
     pub(super) fn check(&self) -> Result<(), DecodeError> {
         if self.mode > 0o777 {
             return Err(DecodeError("bad_mode"));
@@ -60,7 +60,7 @@ impl View<'_> {
     }
 }
 
-/// A path of names, below the share's folder.
+/// A path of names, below the share's folder (spec C17).
 fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     if path.is_empty() {
         return Err(DecodeError("path_empty"));
@@ -87,7 +87,7 @@ fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     if depth > MAX_PATH_DEPTH { Err(DecodeError("path_too_deep")) } else { Ok(()) }
 }
 
-/// A link's target; how many folders it climbs.
+/// A link's target; how many folders it climbs (spec C23, C24).
 pub(super) fn check_target(path: &[u8], target: &[u8]) -> Result<usize, DecodeError> {
     if target.is_empty() {
         return Err(DecodeError("link_empty"));
@@ -162,7 +162,7 @@ impl Rules {
         Ok(first_chunk)
     }
 
-    /// Whether `path` may follow the last entry; how many of the open folders it lies in.
+    /// Whether `path` may follow the last entry (spec C18, C19); how many of the open folders it lies in.
     fn place(&self, path: &[u8]) -> Result<usize, DecodeError> {
         let same = path.iter().zip(&self.last).take_while(|(a, b)| a == b).count();
         match (path.get(same), self.last.get(same)) {

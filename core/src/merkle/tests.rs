@@ -63,10 +63,12 @@ fn shapes_follow_from_the_length() {
     assert_eq!(shape(CHUNK + 1), (17, 2, 1));
     assert_eq!(shape(3 * CHUNK), (48, 3, 2));
     assert_eq!(shape(5 * CHUNK), (80, 5, 3));
-    assert_eq!(proof_length(crate::limits::MAX_FILE_BYTES), crate::limits::MAX_PROOF_HASHES);
+    assert_eq!(proof_length(MAX_FILE_BYTES), crate::limits::MAX_PROOF_HASHES);
     assert_eq!(chunk_length(CHUNK + 1, 1), 1);
     assert_eq!(chunk_length(CHUNK, 0), CHUNK_BYTES);
     // A hostile length must not overflow anywhere.
+    assert_eq!(LeafRange::chunk(MAX_FILE_BYTES, 0).bytes(MAX_FILE_BYTES), Some(0..CHUNK));
+    assert_eq!(LeafRange::chunk(MAX_FILE_BYTES + 1, 0).bytes(MAX_FILE_BYTES + 1), None);
     assert_eq!(proof_length(u64::MAX), 46);
     assert!(TreeLayout::new(u64::MAX).nodes() > 1 << 46);
     assert!(!verify_chunk(ZERO_HASH, u64::MAX, u64::MAX, &[ZERO_HASH; 46], &[]));
@@ -134,6 +136,7 @@ proptest! {
         }
     }
 
+    // Spec C6, C7, C8
     #[test]
     fn whatever_is_wrong_is_refused(
         length in lengths().prop_filter("has a chunk", |length| *length > 0),
