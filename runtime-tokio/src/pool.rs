@@ -1,0 +1,186 @@
+//! Heavy work: reading, verifying and writing chunks, on two threads of our own.
+//!
+//! A job owns its buffer, and the buffer comes back with the result. The queue has no limit of its own:
+//! sessions bound the reads, downloads bound the writes. Bytes that go to a pipe leave through one more
+//! thread for each pipe, because a reader may stop for as long as it likes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+
+use bytes::BytesMut;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::sync::mpsc::UnboundedSender;
+use towpath_core::id::{ChunkRef, ContentKey, Descriptor, Hash, LinkId};
+use towpath_core::merkle;
+use towpath_core::node::{Failure, Input, StoreResult};
+use towpath_core::wire::{RequestId, Unavailable};
+use towpath_store::{Source, Target};
+
+use crate::{link, node};
+
+/// Threads of the pool: one hashes while the other writes.
+const THREADS: usize = 2;
+
+/// Where the chunks of a share or a download are.
+pub enum Content {
+    /// Something that is shared.
+    Source(Arc<Source>),
+    /// Something that is fetched into the store.
+    Target(Arc<Target>),
+    /// A file that is fetched into a pipe, in order; kept nowhere.
+    Ordered {
+        /// What it is, to verify its chunks.
+        descriptor: Descriptor,
+        /// Where its bytes go. Written by a thread of its own, flushed after each chunk.
+        writer: Box<dyn Write + Send>,
+    },
+}
+
+enum Entry {
+    Source(Arc<Source>),
+    Target(Arc<Target>),
+    Ordered { descriptor: Descriptor, pipe: Sender<(ChunkRef, BytesMut)> },
+}
+
+/// One piece of work, and whom to tell.
+pub(crate) enum Job {
+    Read {
+        request: RequestId,
+        content: ContentKey,
+        chunk: ChunkRef,
+        buffer: BytesMut,
+        reply: UnboundedSender<link::Word>,
+    },
+    Store {
+        content: ContentKey,
+        chunk: ChunkRef,
+        link: LinkId,
+        proof: Vec<Hash>,
+        data: BytesMut,
+    },
+}
+
+type Contents = Arc<RwLock<BTreeMap<ContentKey, Arc<Entry>>>>;
+
+/// The threads end when the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    jobs: Sender<Job>,
+    contents: Contents,
+    node: UnboundedSender<node::Word>,
+}
+
+impl Pool {
+    pub(crate) fn start(node: UnboundedSender<node::Word>) -> io::Result<Self> {
+        let (jobs, queue) = unbounded();
+        let contents = Contents::default();
+        for number in 0..THREADS {
+            let (queue, contents, node) = (queue.clone(), contents.clone(), node.clone());
+            let name = format!("towpath-pool-{number}");
+            thread::Builder::new().name(name).spawn(move || work(&queue, &contents, &node))?;
+        }
+        Ok(Self { jobs, contents, node })
+    }
+
+    pub(crate) fn submit(&self, job: Job) {
+        self.jobs.send(job).expect("the threads live as long as the sender");
+    }
+
+    /// From now on `key` means this.
+    pub(crate) fn register(&self, key: ContentKey, content: Content) -> io::Result<()> {
+        let entry = match content {
+            Content::Source(source) => Entry::Source(source),
+            Content::Target(target) => Entry::Target(target),
+            Content::Ordered { descriptor, writer } => {
+                let (pipe, chunks) = unbounded();
+                let node = self.node.clone();
+                thread::Builder::new()
+                    .name("towpath-pipe".into())
+                    .spawn(move || deliver(key, writer, &chunks, &node))?;
+                Entry::Ordered { descriptor, pipe }
+            }
+        };
+        self.contents.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(entry));
+        Ok(())
+    }
+
+    /// From now on `key` means nothing; jobs under way are done first.
+    pub(crate) fn forget(&self, key: ContentKey) {
+        self.contents.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// Hands verified bytes to the pipe of `key`.
+    pub(crate) fn deliver(&self, key: ContentKey, chunk: ChunkRef, data: BytesMut) {
+        if let Some(Entry::Ordered { pipe, .. }) = find(&self.contents, key).as_deref() {
+            // A pipe whose reader is gone has said so already.
+            let _ = pipe.send((chunk, data));
+        }
+    }
+}
+
+fn find(contents: &Contents, key: ContentKey) -> Option<Arc<Entry>> {
+    contents.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+}
+
+fn work(queue: &Receiver<Job>, contents: &Contents, node: &UnboundedSender<node::Word>) {
+    // Whoever asked may be gone by the time a job is done; then nobody needs the answer.
+    for job in queue {
+        match job {
+            Job::Read { request, content, chunk, buffer, reply } => {
+                let result = match find(contents, content).as_deref() {
+                    Some(Entry::Source(source)) => source.read_chunk(request, chunk, buffer),
+                    Some(Entry::Target(target)) => target.read_chunk(request, chunk, buffer),
+                    Some(Entry::Ordered { .. }) | None => Err(Unavailable::Withdrawn),
+                };
+                let _ = reply.send(link::Word::ChunkRead { request, result });
+            }
+            Job::Store { content, chunk, link, proof, data } => {
+                let entry = find(contents, content);
+                let (result, buffer) = store(entry.as_deref(), chunk, &proof, data);
+                let input = Input::ChunkStored { content, chunk, link, result, buffer };
+                let _ = node.send(node::Word::Input(input));
+            }
+        }
+    }
+}
+
+fn store(
+    entry: Option<&Entry>,
+    chunk: ChunkRef,
+    proof: &[Hash],
+    mut data: BytesMut,
+) -> (StoreResult, BytesMut) {
+    let result = match entry {
+        Some(Entry::Target(target)) => target.store_chunk(chunk, proof, &data),
+        Some(Entry::Ordered { descriptor, .. }) => {
+            let Descriptor { root, length_bytes, .. } = *descriptor;
+            if merkle::verify_chunk(root, length_bytes, chunk.index, proof, &data) {
+                // The bytes stay in the buffer: the node hands them to the pipe when it is their turn.
+                return (StoreResult::Written, data);
+            }
+            StoreResult::False
+        }
+        Some(Entry::Source(_)) | None => StoreResult::Failed("the download was stopped".into()),
+    };
+    data.clear();
+    (result, data)
+}
+
+fn deliver(
+    content: ContentKey,
+    mut writer: Box<dyn Write + Send>,
+    chunks: &Receiver<(ChunkRef, BytesMut)>,
+    node: &UnboundedSender<node::Word>,
+) {
+    for (chunk, mut buffer) in chunks {
+        if let Err(error) = writer.write_all(&buffer).and_then(|()| writer.flush()) {
+            let failure = Failure::Store(format!("cannot write to the output: {error}"));
+            let _ = node.send(node::Word::Broken(content, failure));
+            return;
+        }
+        buffer.clear();
+        let _ = node.send(node::Word::Input(Input::Delivered { content, chunk, buffer }));
+    }
+}
