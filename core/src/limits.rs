@@ -39,9 +39,6 @@ pub const TAG_BYTES: usize = 16;
 pub const MAX_RECORD_PLAINTEXT_BYTES: usize = MAX_RECORD_BYTES - TAG_BYTES;
 /// Records in one direction between two rekeys; 2^20 × 64 KiB = 64 GiB.
 pub const REKEY_RECORDS: u64 = 1 << 20;
-/// Body bytes of a chunk that may share the record of its header, unless all of it fits: they are
-/// copied once more on arrival, and 256 KiB is 68 bytes more than four whole records.
-pub const MAX_BODY_BESIDE_HEADER_BYTES: usize = 4 * 1024;
 /// The longest frame other than a chunk.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024;
 /// Chunks that one `Have` frame tells of: 4 KiB of bits.
@@ -62,19 +59,6 @@ pub const MAX_READS_PER_SESSION: usize = 4;
 pub const MAX_INCOMING_REQUESTS: usize = 1_024;
 /// What a session asks its stream for at once: one chunk in records.
 pub const READ_BYTES: usize = 272 * 1024;
-/// The same while no chunk is awaited, so that an idle link needs no large buffer.
-pub const IDLE_READ_BYTES: usize = 16 * 1024;
-/// Free chunk buffers that a session keeps for the next chunks: two reads' worth and some slack.
-pub const MAX_SPARE_CHUNK_BUFFERS: usize = 4;
-/// Everything that a session may have handed to its stream beyond chunks: the have-set of the largest
-/// share (8 MiB), and room.
-pub const MAX_CONTROL_BACKLOG_BYTES: usize = 10 * 1024 * 1024;
-/// Answers to a peer's questions that it has not read yet; one that asks and never reads is dropped.
-pub const MAX_ANSWER_BACKLOG_BYTES: usize = 256 * 1024;
-/// Requests of ours that a peer has not answered, cancelled ones included: as many as it must take.
-pub const MAX_OUTGOING_REQUESTS: usize = MAX_INCOMING_REQUESTS;
-/// How often a session says how far a chunk has come, so that slow is not dead.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Shares opened by one peer in one session.
 pub const MAX_OPEN_SHARES_PER_SESSION: usize = 64;
 
@@ -169,3 +153,68 @@ pub const MAX_REFUSAL_CHARS: usize = 300;
 pub const DEFAULT_RETRY_AFTER_SECONDS: u32 = 10;
 /// The longest that a tracker can send us away, in seconds: a lie must not last a day.
 pub const MAX_RETRY_AFTER_SECONDS: u32 = 300;
+
+/// Shares and downloads of one node: bounds its heartbeats (each names all locators).
+pub const MAX_CONTENTS: usize = 1_024;
+/// Sessions from one IP address (IPv6: one /64). Many people sit behind one NAT.
+pub const MAX_SESSIONS_PER_IP: usize = 64;
+/// Inbound handshakes begun in a second, in total: an X25519 exchange costs about 100 µs.
+pub const MAX_HANDSHAKES_PER_SECOND: u32 = 512;
+/// Inbound handshakes begun in a second from one IP address.
+pub const MAX_HANDSHAKES_PER_SECOND_PER_IP: u32 = 32;
+/// Refused openings of one session: who guesses locators is shown the door.
+pub const MAX_REFUSED_OPENS_PER_SESSION: u32 = 64;
+/// Bytes of have-bits that one session's openings may ask for: twice the largest have-set.
+pub const MAX_HAVE_BYTES_PER_SESSION: u64 = 16 * 1024 * 1024;
+/// Bytes of have-bits kept for one peer and space before the length of that space is known: 512 GiB of
+/// chunks. What goes beyond is forgotten: the peer then seems to lack those chunks.
+pub const MAX_EARLY_HAVE_BYTES: usize = 256 * 1024;
+/// Chunks that a session was told to serve and has not served: as many as its reads, and the next.
+pub const MAX_SERVES_PER_LINK: usize = 8;
+/// New chunks are told to receivers at once when so many wait; a timer tells fewer.
+pub const MAX_UNTOLD_CHUNKS: usize = 8 * 1024;
+/// Receivers of one share that are counted.
+pub const MAX_RECEIVERS_PER_SHARE: usize = 4_096;
+/// Peers that a download knows of, tried or not.
+pub const MAX_CANDIDATES_PER_DOWNLOAD: usize = 256;
+/// Peers of one download that are being connected to at once: a tracker may name dead ones only.
+pub const MAX_CONNECTING_PER_DOWNLOAD: usize = 16;
+/// Links that are being opened by us, of all downloads.
+pub const MAX_DIALS: usize = 512;
+/// Instances that sent a false chunk and are remembered.
+pub const MAX_BANNED: usize = 4_096;
+/// Announcements under way at once.
+pub const MAX_ANNOUNCES_AT_ONCE: usize = 8;
+
+/// A seeder must answer an `Open` within this time.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A link that is used for nothing is closed after this time.
+pub const IDLE_LINK_TIMEOUT: Duration = Duration::from_secs(30);
+/// A superseded link on the same path is closed after this time, used or not.
+pub const RETIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for goodbyes and for the tracker.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Receivers and new chunks are told of this often at most.
+pub const TELL_INTERVAL: Duration = Duration::from_millis(250);
+/// The tracker is asked again: at first, and at last, while nobody is online.
+pub const LOOKUP_INTERVAL_MIN: Duration = Duration::from_secs(2);
+/// See [`LOOKUP_INTERVAL_MIN`].
+pub const LOOKUP_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// The tracker is asked for more peers this often while some are there.
+pub const LOOKUP_INTERVAL_BUSY: Duration = Duration::from_secs(15);
+/// The first and the longest wait after a failed call to the tracker.
+pub const TRACKER_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// See [`TRACKER_BACKOFF_MIN`].
+pub const TRACKER_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Heartbeats, where the tracker named no pace: the founding system's.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+/// No tracker may make us say heartbeats more often than this.
+pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+/// Nor more rarely: it would forget us, and we would not see that it has.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(600);
+/// The first and the longest rest of a peer that could not be reached or refused the share.
+pub const PEER_REST_MIN: Duration = Duration::from_secs(2);
+/// See [`PEER_REST_MIN`].
+pub const PEER_REST_MAX: Duration = Duration::from_secs(60);
+/// A tracker without a login for so long is trouble that people should hear of.
+pub const LOGIN_PATIENCE: Duration = Duration::from_secs(5);

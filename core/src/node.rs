@@ -1,4 +1,4 @@
-//! A peer: what it shares and fetches, with whom, over which path. (API fixed; body to be written.)
+//! A peer: what it shares and fetches, with whom, over which path.
 //!
 //! The root machine of a peer process. It owns a [`crate::path::PathChooser`] for each peer of each
 //! download, a [`crate::download::Download`] for each download, and the protocol state of each session
@@ -16,409 +16,385 @@
 //!    `Input::Begin { space: Contents, .. }`.
 //! 5. After the last space the application finishes the target and says `Input::Finished`; the node
 //!    sends `Complete` to the seeders.
+//!
+//! # How it is made
+//! A *content* is a share, or a download (which may serve what it has: then it is both). A *link* is one
+//! session; it serves any number of contents, in both directions. A download's *peers* are instances that
+//! the tracker named; an active peer has a chooser until a link carries it.
+//!
+//! Children are never called from within the drain of a child: what they must be told is put on a list of
+//! `Work` and done after it, one input and one whole drain at a time, until the list is empty. So an input
+//! costs what it touches, and no machine is entered twice.
+//!
+//! | module | its story |
+//! |---|---|
+//! | `types` | inputs, transmits, events |
+//! | `announce` | token, register, announce, heartbeat, remove; trouble with the tracker |
+//! | `contents` | shares and downloads from their beginning to their end |
+//! | `fetch` | requests, chunks, blame, order, the limit on downloads |
+//! | `peers` | lookups, candidates, path choosers |
+//! | `links` | links from stream to end; two links to one instance; limits on strangers |
+//! | `opens` | the proof that opens a share, from both sides |
+//! | `serve` | requests of others, the limit on uploads, receivers, telling of new chunks |
+//! | `have` | sets of chunks |
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+mod announce;
+mod contents;
+mod fetch;
+mod have;
+mod links;
+mod opens;
+mod peers;
+mod serve;
+mod types;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
 
-use bytes::BytesMut;
-
-use crate::close::CloseReason;
-use crate::download::{ChunkSet, DropReason};
-use crate::id::{ChunkRef, ContentKey, Descriptor, Hash, Instance, LinkId, Locator, PeerId};
-use crate::id::{Secret, Space};
+use self::announce::Tracker;
+use self::contents::Content;
+use self::fetch::Allowance;
+use self::links::Links;
+use self::serve::Upload;
+pub use self::types::{
+    CallId, Config, ContentsShape, Event, Failure, IncomingFrom, Input, PeerDropReason, Progress,
+    Sink, StoreResult, Transmit,
+};
+use crate::close::{CloseReason, LocalClose};
+use crate::counters::Counters;
+use crate::deadlines::Deadlines;
+use crate::id::{ContentKey, Instance, LinkId, Locator};
+use crate::limits::SHUTDOWN_TIMEOUT;
 use crate::output::Output;
-use crate::path::{DialError, PathKind, Policy, Reason};
 use crate::rng::Rng;
 use crate::session;
 use crate::time::Instant;
-use crate::tracker_api;
-
-/// What a node starts with.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Who we are.
-    pub me: Instance,
-    /// Whether to propose and accept AES-GCM (the driver knows whether the hardware is fast).
-    pub prefer_aes: bool,
-    /// Whether strangers that do not know our key may connect (XX). Peers from a tracker know it.
-    pub accept_strangers: bool,
-    /// Upload limit of all sessions together.
-    pub limit_up_bytes_per_second: Option<u64>,
-    /// Download limit of all sessions together.
-    pub limit_down_bytes_per_second: Option<u64>,
-}
-
-/// Where the bytes of a download go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sink {
-    /// Into the store, in any order; can be served while it comes.
-    Store,
-    /// In order, to a pipe ([`Transmit::Deliver`]); kept nowhere, served to nobody.
-    Ordered,
-}
-
-/// What a node takes.
-#[derive(Debug)]
-pub enum Input {
-    /// The clock reached the deadline, or just passed.
-    Tick,
-    /// Share something whole. Announced as soon as the tracker can be spoken to.
-    Share {
-        /// Its number from now on.
-        content: ContentKey,
-        /// What it is.
-        descriptor: Descriptor,
-        /// `None`: public.
-        secret: Option<Secret>,
-        /// The suggested name.
-        name: String,
-        /// `None` for a file; for a manifest the chunks and bytes of its contents.
-        contents: Option<ContentsShape>,
-    },
-    /// Fetch something.
-    Get {
-        /// Its number from now on.
-        content: ContentKey,
-        /// What was announced.
-        locator: Locator,
-        /// `None`: public.
-        secret: Option<Secret>,
-        /// How to reach peers.
-        policy: Policy,
-        /// Where bytes go.
-        sink: Sink,
-        /// Whether to serve what was verified while fetching.
-        serve: bool,
-        /// Give up if nobody is online for so long; `None` waits for ever.
-        timeout: Option<Duration>,
-    },
-    /// The store for this space is open.
-    Begin {
-        /// Which download.
-        content: ContentKey,
-        /// Which space.
-        space: Space,
-        /// Chunks and bytes in it.
-        shape: ContentsShape,
-        /// What is there already.
-        have: ChunkSet,
-    },
-    /// The target stands under its name.
-    Finished(ContentKey),
-    /// End a share or a download.
-    Stop(ContentKey),
-    /// End everything: tell peers and tracker, then `Event::Stopped`.
-    Shutdown,
-    /// We listen at this port, and other hosts may reach us at these addresses, best first.
-    Listening {
-        /// Addresses to announce.
-        addresses: Vec<SocketAddr>,
-    },
-    /// A stream came in. Answered with `Transmit::Accept` or `Transmit::Refuse`.
-    Incoming {
-        /// The driver's number for it.
-        incoming: u64,
-        /// How it came.
-        from: IncomingFrom,
-    },
-    /// A `Dial` or `OpenCircuit` failed before there was a stream. (If it succeeds the driver runs the
-    /// session and reports its events.)
-    DialFailed {
-        /// The link that will not be.
-        link: LinkId,
-        /// Why.
-        error: DialError,
-    },
-    /// An event of the session of this link.
-    Session {
-        /// Which link.
-        link: LinkId,
-        /// What it says.
-        event: session::Event,
-    },
-    /// The relay client is logged in (with the token for REST calls), or is not any more.
-    Relay {
-        /// The token, if logged in.
-        token: Option<String>,
-    },
-    /// The tracker answered a call.
-    Reply {
-        /// Which call.
-        call: CallId,
-        /// What it said.
-        result: Result<tracker_api::Response, tracker_api::CallError>,
-    },
-    /// `StoreChunk` is done.
-    ChunkStored {
-        /// Which download.
-        content: ContentKey,
-        /// Which chunk.
-        chunk: ChunkRef,
-        /// Who sent it.
-        link: LinkId,
-        /// How it went.
-        result: StoreResult,
-        /// The buffer, for the next chunk.
-        buffer: BytesMut,
-    },
-    /// `Deliver` is done: the reader has taken the bytes.
-    Delivered {
-        /// Which download.
-        content: ContentKey,
-        /// Which chunk.
-        chunk: ChunkRef,
-        /// The buffer.
-        buffer: BytesMut,
-    },
-}
-
-/// Where a stream came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IncomingFrom {
-    /// TCP from this address.
-    Tcp(SocketAddr),
-    /// A circuit that this peer asked for at the relay.
-    Circuit(PeerId),
-}
-
-/// How large a space is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContentsShape {
-    /// Chunks.
-    pub chunks: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-/// How storing a chunk went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreResult {
-    /// Verified and written.
-    Written,
-    /// It does not match its proof or the root: the sender is to blame.
-    False,
-    /// The disk refused; the store's sentence. The download fails.
-    Failed(String),
-}
-
-/// A call to the tracker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CallId(pub u64);
-
-/// What a node wants done.
-#[derive(Debug)]
-pub enum Transmit {
-    /// Open a TCP stream and run a session over it.
-    Dial {
-        /// The link it will be.
-        link: LinkId,
-        /// Where to.
-        to: SocketAddr,
-        /// How to begin.
-        setup: session::Setup,
-    },
-    /// Open a circuit through the relay and run a session over it.
-    OpenCircuit {
-        /// The link it will be.
-        link: LinkId,
-        /// To whom.
-        to: Instance,
-        /// How to begin.
-        setup: session::Setup,
-    },
-    /// Run a session over a stream that came in.
-    Accept {
-        /// The driver's number.
-        incoming: u64,
-        /// The link it is from now on.
-        link: LinkId,
-        /// How to begin.
-        setup: session::Setup,
-    },
-    /// Close a stream that came in.
-    Refuse {
-        /// The driver's number.
-        incoming: u64,
-    },
-    /// Stop dialling, or drop the link without a word.
-    Abandon {
-        /// Which link.
-        link: LinkId,
-    },
-    /// A word to a session.
-    Session {
-        /// Which link.
-        link: LinkId,
-        /// What.
-        command: session::Command,
-    },
-    /// Call the tracker.
-    Call {
-        /// Number for the reply.
-        call: CallId,
-        /// What to say.
-        request: tracker_api::Request,
-        /// The login's token, for calls that need one.
-        token: Option<String>,
-    },
-    /// Whether the relay client should be connected.
-    WantRelay(bool),
-    /// Verify this chunk, and write it if it is true (for `Sink::Ordered`: keep it), on the job pool.
-    StoreChunk {
-        /// Which download.
-        content: ContentKey,
-        /// Which chunk.
-        chunk: ChunkRef,
-        /// Who sent it.
-        link: LinkId,
-        /// Its proof.
-        proof: Vec<Hash>,
-        /// Its bytes.
-        data: BytesMut,
-    },
-    /// `Sink::Ordered`: hand these verified bytes to the reader; the next come after `Delivered`.
-    Deliver {
-        /// Which download.
-        content: ContentKey,
-        /// Which chunk.
-        chunk: ChunkRef,
-        /// Its bytes.
-        data: BytesMut,
-    },
-}
-
-/// What a node tells the application.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The tracker knows the share: its link works now.
-    Announced(ContentKey),
-    /// The tracker cannot be spoken to; tried again by itself.
-    TrackerTrouble(String),
-    /// Nobody who has it is online; asked again by itself.
-    Waiting(ContentKey),
-    /// What it is, proven against the link. Answer with `Begin` or `Stop`.
-    Described {
-        /// Which download.
-        content: ContentKey,
-        /// What it is.
-        descriptor: Descriptor,
-        /// The suggested name, not yet sanitised.
-        name: String,
-    },
-    /// A path to a peer was chosen.
-    Path {
-        /// Which download.
-        content: ContentKey,
-        /// To whom.
-        peer: PeerId,
-        /// Which.
-        path: PathKind,
-        /// Why.
-        reason: Reason,
-    },
-    /// A peer cannot be reached, now.
-    Unreachable {
-        /// Which download.
-        content: ContentKey,
-        /// Who.
-        peer: PeerId,
-        /// Why.
-        reason: Reason,
-    },
-    /// A peer is not used any more.
-    PeerDropped {
-        /// Which download.
-        content: ContentKey,
-        /// Who.
-        peer: PeerId,
-        /// Why.
-        reason: PeerDropReason,
-    },
-    /// All chunks of this space are verified and stored.
-    SpaceComplete(ContentKey, Space),
-    /// The download failed for good.
-    Failed(ContentKey, Failure),
-    /// A receiver of ours made progress; at most a few times a second each.
-    Receiver {
-        /// Of which share.
-        content: ContentKey,
-        /// Who.
-        peer: PeerId,
-        /// Over which path.
-        path: PathKind,
-        /// Chunk bytes that went out to it.
-        sent_bytes: u64,
-        /// Whether it said `Complete`.
-        done: bool,
-    },
-    /// After `Shutdown`: all is said.
-    Stopped,
-}
-
-/// Why a peer is not used any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PeerDropReason {
-    /// The download's reason.
-    Download(DropReason),
-    /// It refused the share, or could not prove that it knows the secret, or offered something else.
-    NotTheShare,
-    /// Its link ended.
-    Closed(CloseReason),
-}
-
-/// Why a download failed for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// Nobody was online within the timeout.
-    NobodyOnline,
-    /// Our disk refused; the store's sentence.
-    Store(String),
-    /// The tracker does not know the locator, and said so (unknown or mistyped link).
-    Unknown,
-}
-
-/// Figures of one download, for progress displays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that are verified and stored, those of earlier runs included.
-    pub verified_bytes: u64,
-    /// Chunk bytes that this run received over the network.
-    pub received_bytes: u64,
-    /// The same by path: direct, punched, relay.
-    pub by_path_bytes: [u64; 3],
-    /// Peers with an open session.
-    pub peers: usize,
-}
+use crate::{download, path};
 
 /// A peer.
 #[derive(Debug)]
-pub struct Node {}
+pub struct Node {
+    now: Instant,
+    config: Config,
+    /// Draws jitter; children are forked from it by `children`, which only grows.
+    rng: Rng,
+    children: u64,
+    phase: Phase,
+    out: VecDeque<Output<Transmit, Event>>,
+    work: VecDeque<Work>,
+    timers: Deadlines<Timer>,
+    counters: Counters,
+    contents: BTreeMap<ContentKey, Content>,
+    by_locator: BTreeMap<Locator, BTreeSet<ContentKey>>,
+    links: Links,
+    tracker: Tracker,
+    upload: Upload,
+    allowance: Allowance,
+    /// Instances that sent a false chunk.
+    banned: BTreeSet<Instance>,
+}
+
+/// How far the node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Goodbyes are on their way.
+    Stopping,
+    /// Finished: swallows everything.
+    Stopped,
+}
+
+/// What a child is to be told; see the head of this file.
+#[derive(Debug)]
+enum Work {
+    Path(ContentKey, Instance, path::Input),
+    Download(ContentKey, download::Input),
+}
+
+/// Why a deadline stands in the queue.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// When to try the tracker again after an error.
+    Announce,
+    /// When to tell the tracker that we are still here.
+    Heartbeat,
+    /// When to worry that the relay has not let us in.
+    Login,
+    /// When to ask again who has it.
+    Lookup(ContentKey),
+    /// When to give up because nobody is online.
+    GiveUp(ContentKey),
+    /// When a peer may be tried again.
+    Rest(ContentKey, Instance),
+    /// When a path chooser wants a tick.
+    Chooser(ContentKey, Instance),
+    /// When a download wants a tick.
+    Download(ContentKey),
+    /// When to tell receivers of new chunks.
+    Haves(ContentKey),
+    /// When to report the progress of receivers.
+    Receivers(ContentKey),
+    /// When an `Open` must have been answered.
+    Answer(LinkId),
+    /// When to close a link that is used for nothing.
+    Idle(LinkId),
+    /// When to close a superseded link, used or not.
+    Retire(LinkId),
+    /// When the upload limit lets the next chunk pass.
+    Upload,
+    /// When the download limit lets more requests go out.
+    Allow,
+    /// When to stop without having heard from everybody.
+    Stop,
+}
 
 impl Node {
     /// A node that shares and fetches nothing yet.
     #[must_use]
-    pub fn new(_now: Instant, _rng: Rng, _config: Config) -> Self {
-        todo!()
+    pub fn new(now: Instant, rng: Rng, config: Config) -> Self {
+        Self {
+            now,
+            rng,
+            children: 0,
+            phase: Phase::Running,
+            out: VecDeque::new(),
+            work: VecDeque::new(),
+            timers: Deadlines::default(),
+            counters: Counters::default(),
+            contents: BTreeMap::new(),
+            by_locator: BTreeMap::new(),
+            links: Links::default(),
+            tracker: Tracker::default(),
+            upload: Upload::new(now, config.limit_up_bytes_per_second),
+            allowance: Allowance::new(now, config.limit_down_bytes_per_second),
+            banned: BTreeSet::new(),
+            config,
+        }
     }
 
     /// Takes one input.
-    pub fn handle_input(&mut self, _now: Instant, _input: Input) {
-        todo!()
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        if self.phase == Phase::Stopped {
+            return;
+        }
+        self.now = self.now.max(now);
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            self.on_timer(timer);
+            self.settle();
+        }
+        match self.phase {
+            Phase::Running => self.on_input(input),
+            Phase::Stopping => self.on_last_input(input),
+            Phase::Stopped => {}
+        }
+        self.settle();
     }
 
     /// The next output.
     pub fn poll_output(&mut self) -> Output<Transmit, Event> {
-        todo!()
+        match self.out.pop_front() {
+            Some(output) => output,
+            None => Output::Timeout(self.timers.next()),
+        }
     }
 
-    /// How far a download is.
+    /// How far a download is; all zero for what is not one.
     #[must_use]
-    pub fn progress(&self, _content: ContentKey) -> Progress {
-        todo!()
+    pub fn progress(&self, content: ContentKey) -> Progress {
+        self.contents
+            .get(&content)
+            .and_then(|content| content.fetch.as_ref())
+            .map(|fetch| Progress { peers: fetch.joined.len(), ..fetch.progress.clone() })
+            .unwrap_or_default()
+    }
+
+    /// What was dropped without an answer, by reason.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Share { content, descriptor, secret, name, contents } => {
+                self.on_share(content, descriptor, secret, name, contents);
+            }
+            Input::Get { content, locator, secret, policy, sink, serve, timeout } => {
+                let wish = contents::Wish { policy, sink, serve, timeout };
+                self.on_get(content, locator, secret, wish);
+            }
+            Input::Begin { content, space, shape, have } => {
+                self.on_begin(content, space, shape, have);
+            }
+            Input::Finished(content) => self.on_finished(content),
+            Input::Stop(content) => self.on_stop(content),
+            Input::Shutdown => self.on_shutdown(),
+            Input::Listening { addresses } => self.on_listening(addresses),
+            Input::Incoming { incoming, from } => self.on_incoming(incoming, from),
+            Input::DialFailed { link, error } => self.on_dial_failed(link, error),
+            Input::Session { link, event } => self.on_session(link, event),
+            Input::Relay { token } => self.on_relay(token),
+            Input::Reply { call, result } => self.on_reply(call, result),
+            Input::ChunkStored { content, chunk, link, result, buffer } => {
+                self.on_chunk_stored(content, chunk, link, result, buffer);
+            }
+            Input::Delivered { content, chunk, buffer } => {
+                self.on_delivered(content, chunk, buffer);
+            }
+        }
+    }
+
+    /// While goodbyes are on their way only the ends of links and calls matter.
+    fn on_last_input(&mut self, input: Input) {
+        match input {
+            Input::Incoming { incoming, .. } => self.transmit(Transmit::Refuse { incoming }),
+            Input::DialFailed { link, .. }
+            | Input::Session { link, event: session::Event::Closed(_) } => {
+                self.forget_link(link);
+            }
+            Input::Reply { call, result } => self.on_reply(call, result),
+            Input::Tick
+            | Input::Share { .. }
+            | Input::Get { .. }
+            | Input::Begin { .. }
+            | Input::Finished(_)
+            | Input::Stop(_)
+            | Input::Shutdown
+            | Input::Listening { .. }
+            | Input::Session { .. }
+            | Input::Relay { .. }
+            | Input::ChunkStored { .. }
+            | Input::Delivered { .. } => {}
+        }
+        self.stop_if_all_is_said();
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Announce => self.advance_tracker(),
+            Timer::Heartbeat => self.send_heartbeat(),
+            Timer::Login => self.on_no_login(),
+            Timer::Lookup(content) => self.send_lookup(content),
+            Timer::GiveUp(content) => self.on_nobody_came(content),
+            Timer::Rest(content, instance) => self.on_rested(content, instance),
+            Timer::Chooser(content, instance) => {
+                self.work.push_back(Work::Path(content, instance, path::Input::Tick));
+            }
+            Timer::Download(content) => {
+                self.work.push_back(Work::Download(content, download::Input::Tick));
+            }
+            Timer::Haves(content) => self.tell_haves(content),
+            Timer::Receivers(content) => self.tell_receivers(content),
+            Timer::Answer(link) => self.on_no_answer(link),
+            Timer::Idle(link) => self.on_idle(link),
+            Timer::Retire(link) => self.on_retire(link),
+            Timer::Upload => {}
+            Timer::Allow => self.pay_allowance(),
+            Timer::Stop => self.stop(),
+        }
+    }
+
+    /// Does what is left to do for children, until nothing is.
+    fn settle(&mut self) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Path(content, instance, input) => self.drive_path(content, instance, input),
+                Work::Download(content, input) => self.drive_download(content, input),
+            }
+        }
+        self.pump_upload();
+    }
+
+    fn on_shutdown(&mut self) {
+        self.phase = Phase::Stopping;
+        self.work.clear();
+        for content in self.contents.values_mut() {
+            content.fetch = None;
+        }
+        let links: alloc::vec::Vec<LinkId> = self.links.table.keys().copied().collect();
+        for link in links {
+            self.say_goodbye(link);
+        }
+        self.upload.clear();
+        self.timers = Deadlines::default();
+        self.set_timer(Timer::Stop, SHUTDOWN_TIMEOUT);
+        self.send_remove();
+        self.stop_if_all_is_said();
+    }
+
+    fn say_goodbye(&mut self, link: LinkId) {
+        let reason = CloseReason::Local(LocalClose::Stopped);
+        match self.links.table.get(&link).map(|link| &link.state) {
+            Some(links::State::Up { .. }) => {
+                self.command(link, session::Command::Close(reason));
+            }
+            Some(links::State::Connecting) => {
+                self.transmit(Transmit::Abandon { link });
+                self.forget_link(link);
+            }
+            Some(links::State::Closing) | None => {}
+        }
+    }
+
+    fn stop_if_all_is_said(&mut self) {
+        let said = self.links.table.is_empty() && !self.tracker.is_removing();
+        if self.phase == Phase::Stopping && said {
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
+        let left: alloc::vec::Vec<LinkId> = self.links.table.keys().copied().collect();
+        for link in left {
+            self.transmit(Transmit::Abandon { link });
+            self.forget_link(link);
+        }
+        self.want_relay(false);
+        self.timers = Deadlines::default();
+        self.contents.clear();
+        self.by_locator.clear();
+        self.event(Event::Stopped);
+        self.phase = Phase::Stopped;
+    }
+
+    // What every story uses.
+
+    fn transmit(&mut self, transmit: Transmit) {
+        self.out.push_back(Output::Transmit(transmit));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn command(&mut self, link: LinkId, command: session::Command) {
+        self.transmit(Transmit::Session { link, command });
+    }
+
+    fn say(&mut self, link: LinkId, message: crate::wire::Message) {
+        self.command(link, session::Command::Send(message));
+    }
+
+    fn set_timer(&mut self, timer: Timer, after: Duration) {
+        let at = self.now + after;
+        self.set_timer_at(timer, at);
+    }
+
+    /// A deadline that is always later than now, whatever a child says: drivers must not spin.
+    fn set_timer_at(&mut self, timer: Timer, at: Instant) {
+        let soonest = self.now + Duration::from_nanos(1);
+        self.timers.set(timer, at.max(soonest));
+    }
+
+    /// `duration`, shortened by up to a quarter, so that peers do not knock in step.
+    fn jitter(&mut self, duration: Duration) -> Duration {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(nanos - self.rng.below(nanos / 4 + 1))
+    }
+
+    fn child_rng(&mut self, label: &'static str) -> Rng {
+        self.children += 1;
+        self.rng.fork_numbered(label, self.children)
     }
 }
-
-#[allow(unused)]
-fn _ip(_: IpAddr) {}
