@@ -1,7 +1,7 @@
 //! What it costs to name and to check content: hashing chunks, verifying proofs, reading manifests.
 //!
-//! The limit of the machine to compare with is `openssl speed -evp sha256 -bytes 262144`: a chunk's tree
-//! should cost hardly more than the SHA-256 of its bytes.
+//! The limit of the machine to compare with is `openssl speed -evp sha256 -bytes 262144`: a chunk's
+//! tree should cost hardly more than the SHA-256 of its bytes.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const FILE_BYTES: u64 = 2 << 30;
 const FILES: u64 = 500_000;
 
 fn chunks(criterion: &mut Criterion) {
-    let data: Vec<u8> = (0..CHUNK_BYTES).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..CHUNK_BYTES).map(|i| ((i * 7) >> 3) as u8).collect();
     let mut group = criterion.benchmark_group("merkle");
     group.throughput(Throughput::Bytes(CHUNK_BYTES as u64));
     group.bench_function("chunk_hash", |b| b.iter(|| chunk_hash(FILE_BYTES, black_box(&data))));
@@ -56,7 +56,7 @@ fn root_above(index: u64, proof: &[Hash], chunk: Hash) -> Hash {
     // builder over two subtrees a level makes the same parents.
     let mut node = chunk;
     for (level, sibling) in proof.iter().enumerate() {
-        let pair = if index >> level & 1 == 0 { [node, *sibling] } else { [*sibling, node] };
+        let pair = if (index >> level) & 1 == 0 { [node, *sibling] } else { [*sibling, node] };
         let mut parent = TreeBuilder::new(2 * CHUNK_BYTES as u64);
         for child in pair {
             parent.push(child);

@@ -1,8 +1,8 @@
 //! Identities and names of content: keys of peers, ids of files, locators of private shares.
 //!
-//! `FileId = SHA-256("towpath id v1" ‖ kind ‖ length ‖ root)` says what the bytes are. A private share
-//! is announced under `SHA-256("towpath locator v1" ‖ secret ‖ id)` instead, so that the tracker learns
-//! neither the id nor anything that could be guessed from it.
+//! `FileId = SHA-256("towpath id v1" ‖ kind ‖ length ‖ root)` says what the bytes are. A private
+//! share is announced under `SHA-256("towpath locator v1" ‖ secret ‖ id)` instead, so that the
+//! tracker learns neither the id nor anything that could be guessed from it.
 
 use alloc::string::String;
 use core::fmt;
@@ -80,7 +80,8 @@ hex_newtype!(
     FileId
 );
 hex_newtype!(
-    /// Under what a share is announced: the id of a public one, a hash with the secret of a private one.
+    /// Under what a share is announced: the id of a public one, a hash with the secret of a private
+    /// one.
     Locator
 );
 hex_newtype!(
@@ -184,8 +185,8 @@ impl Descriptor {
         FileId(hash.finalize().into())
     }
 
-    /// The locator under which this is announced: with a secret as a private share, without as public
-    /// (spec C12).
+    /// The locator under which this is announced: with a secret as a private share, without as
+    /// public (spec C12).
     #[must_use]
     pub fn locator(&self, secret: Option<&Secret>) -> Locator {
         let id = self.id();

@@ -1,11 +1,12 @@
 //! The text of a link: `https://HOST/f/<locator>#<secret>` (spec chapter "Link").
 //!
-//! `http://HOST:PORT/f/…` is a link too. Without a fragment it is the link of a public share. Locators
-//! are 64 lower-case hex digits, the secret 43 characters of base64url without padding.
+//! `http://HOST:PORT/f/…` is a link too. Without a fragment it is the link of a public share.
+//! Locators are 64 lower-case hex digits, the secret 43 characters of base64url without padding.
 //!
-//! Links are pasted from chats and terminals, so white space around one is ignored, and one that lost
-//! its end is told from one that is wrong. What cannot be told: a private link that lost its fragment
-//! with the `#` looks like a public one; its locator is then simply unknown to everybody as an id.
+//! Links are pasted from chats and terminals, so white space around one is ignored, and one that
+//! lost its end is told from one that is wrong. What cannot be told: a private link that lost its
+//! fragment with the `#` looks like a public one; its locator is then simply unknown to everybody
+//! as an id.
 
 use alloc::string::String;
 use core::fmt;
@@ -30,7 +31,8 @@ const MAX_HOST_BYTES: usize = 253;
 /// A link, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Base URL of the tracker without a slash at its end: `https://HOST[:PORT]`. At most 512 bytes.
+    /// Base URL of the tracker without a slash at its end: `https://HOST[:PORT]`. At most 512
+    /// bytes.
     pub tracker: String,
     /// What is shared.
     pub locator: Locator,
@@ -106,8 +108,8 @@ impl fmt::Display for Link {
     }
 }
 
-/// Checks the base URL of a tracker as people write it, with or without a slash at its end; gives it
-/// without, scheme and host in lower case.
+/// Checks the base URL of a tracker as people write it, with or without a slash at its end; gives
+/// it without, scheme and host in lower case.
 ///
 /// # Errors
 /// [`LinkError::NotAUrl`].
@@ -131,8 +133,8 @@ fn split_tracker(text: &str) -> Result<(String, &str), LinkError> {
     Ok((base.to_ascii_lowercase(), path))
 }
 
-/// `HOST[:PORT]`, the host a name, an IPv4 address, or an IPv6 address in brackets. Nobody's name and
-/// password: `user@host` only serves to make a host look like another.
+/// `HOST[:PORT]`, the host a name, an IPv4 address, or an IPv6 address in brackets. Nobody's name
+/// and password: `user@host` only serves to make a host look like another.
 fn is_authority(text: &str) -> bool {
     let (host_is_good, port) = if let Some(rest) = text.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };

@@ -1,9 +1,10 @@
 //! The description of a folder: paths, lengths, roots, permissions, times, links.
 //!
-//! A manifest is bytes (kind 1), read in a stream with memory for one entry at a time, because a folder
-//! may have millions. Entries come in depth-first order, siblings sorted by the bytes of their names, so
-//! that a folder stands before what is in it, a duplicate is seen by comparing with the entry before,
-//! and the same tree gives the same manifest. Links come in their place; a store makes them last.
+//! A manifest is bytes (kind 1), read in a stream with memory for one entry at a time, because a
+//! folder may have millions. Entries come in depth-first order, siblings sorted by the bytes of
+//! their names, so that a folder stands before what is in it, a duplicate is seen by comparing with
+//! the entry before, and the same tree gives the same manifest. Links come in their place; a store
+//! makes them last.
 //!
 //! ```text
 //! manifest = "towpath manifest" ‖ version u8 = 1 ‖ entry*
@@ -14,20 +15,21 @@
 //!              kind 2, a link:   target length u16 ‖ target
 //! ```
 //!
-//! Numbers are big-endian. Paths stand whole in each entry, so that an entry can be read alone at its
-//! offset. There is no number of entries: a manifest ends where its length ends.
+//! Numbers are big-endian. Paths stand whole in each entry, so that an entry can be read alone at
+//! its offset. There is no number of entries: a manifest ends where its length ends.
 //!
 //! **Folders.** Every folder has an entry, before what is in it; an entry whose parent has none is
-//! refused. Only the share's own folder may go without: its entry, which gives it its mode and time,
-//! is the first one and has the empty path. A share of several paths has no such entry.
+//! refused. Only the share's own folder may go without: its entry, which gives it its mode and
+//! time, is the first one and has the empty path. A share of several paths has no such entry.
 //!
-//! **Links** cannot lead out. A target is relative, its `..` stand in front of all names, and they climb
-//! no further than the share's folder. It must name an entry (or the share's folder), and no entry has
-//! a link as its parent: so each target leads through real folders to an entry, at most the last step
-//! is a link again, and to that the same applies. Without the rule on `..` a link could climb out
-//! *behind* another one: `a/up -> ..`, `a/out -> up/..` names nothing outside, and leads there.
+//! **Links** cannot lead out. A target is relative, its `..` stand in front of all names, and they
+//! climb no further than the share's folder. It must name an entry (or the share's folder), and no
+//! entry has a link as its parent: so each target leads through real folders to an entry, at most
+//! the last step is a link again, and to that the same applies. Without the rule on `..` a link
+//! could climb out *behind* another one: `a/up -> ..`, `a/out -> up/..` names nothing outside, and
+//! leads there.
 //!
-//! [`rules`] has what is checked; `Encoder` and `Decoder` share it.
+//! What is checked stands in `rules`, which [`Encoder`] and [`Decoder`] share.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -50,9 +52,9 @@ const HEADER_BYTES: usize = MAGIC.len() + 1;
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Path relative to the share's folder: components joined by `/`. Bytes, because Linux names are;
-    /// no empty, `.` or `..` component, no NUL. Empty for the share's own folder, which comes first
-    /// (spec C21).
+    /// Path relative to the share's folder: components joined by `/`. Bytes, because Linux names
+    /// are; no empty, `.` or `..` component, no NUL. Empty for the share's own folder, which comes
+    /// first (spec C21).
     pub path: Vec<u8>,
     /// Permission bits, 0o777 at most. Those of a link mean nothing: written as 0o777, read as any.
     pub mode: u16,
@@ -76,22 +78,23 @@ pub enum What {
     },
     /// A symbolic link to another entry of this manifest.
     Link {
-        /// Relative to the link's folder, as `readlink` gives it; must stay inside and name an entry.
+        /// Relative to the link's folder, as `readlink` gives it; must stay inside and name an
+        /// entry.
         target: Vec<u8>,
     },
 }
 
-/// The order of entries (spec C18): depth first, siblings by the bytes of their names. That is the order of bytes
-/// with `/` below all others.
+/// The order of entries (spec C18): depth first, siblings by the bytes of their names. That is the
+/// order of bytes with `/` below all others.
 #[must_use]
 pub fn compare_paths(left: &[u8], right: &[u8]) -> Ordering {
     left.iter().map(rules::sort_key).cmp(right.iter().map(rules::sort_key))
 }
 
-/// The path that the target of the link at `entry_path` names, relative to the share's folder (empty:
-/// that folder itself; spec C25). `None` if no such link is allowed: its target is empty, absolute or too long,
-/// leaves the share, or has `..` behind a name. Whether the path names an entry is for the caller to
-/// look up; a link is an entry too.
+/// The path that the target of the link at `entry_path` names, relative to the share's folder
+/// (empty: that folder itself; spec C25). `None` if no such link is allowed: its target is empty,
+/// absolute or too long, leaves the share, or has `..` behind a name. Whether the path names an
+/// entry is for the caller to look up; a link is an entry too.
 #[must_use]
 pub fn resolve_link(entry_path: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     let climbs = rules::check_target(entry_path, target).ok()?;
@@ -124,8 +127,8 @@ impl Encoder {
         [MAGIC.as_slice(), &[VERSION]].concat()
     }
 
-    /// Appends the bytes of `entry` to `out`. An entry that is refused leaves the encoder and `out` as
-    /// they were: it can be left out.
+    /// Appends the bytes of `entry` to `out`. An entry that is refused leaves the encoder and `out`
+    /// as they were: it can be left out.
     ///
     /// # Errors
     /// Names the rule that the entry breaks.
@@ -148,12 +151,12 @@ impl Encoder {
     }
 }
 
-/// Decodes a manifest that arrives in pieces, and checks every rule that can be checked entry by entry
-/// (order, duplicates, depth, names, no link as a parent, sums). That a link's target is an entry is
-/// checked by the store, which can look it up.
+/// Decodes a manifest that arrives in pieces, and checks every rule that can be checked entry by
+/// entry (order, duplicates, depth, names, no link as a parent, sums). That a link's target is an
+/// entry is checked by the store, which can look it up.
 ///
-/// It holds the bytes that were pushed and not yet decoded, one path, and a number for each folder on
-/// it. Drain [`Decoder::next_entry`] after each push.
+/// It holds the bytes that were pushed and not yet decoded, one path, and a number for each folder
+/// on it. Drain [`Decoder::next_entry`] after each push.
 #[derive(Debug)]
 pub struct Decoder {
     /// Length of the whole manifest.
@@ -204,8 +207,8 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next entry with the byte offset at which it stands and the number of its first chunk in the
-    /// share; `None` when more bytes are needed or the end is reached.
+    /// The next entry with the byte offset at which it stands and the number of its first chunk in
+    /// the share; `None` when more bytes are needed or the end is reached.
     ///
     /// # Errors
     /// Names the rule that is broken, now and for ever.
@@ -264,12 +267,12 @@ impl Decoder {
     }
 }
 
-/// Decodes one entry alone, at a known offset: for a store that looks entries up. Returns how many bytes
-/// it has. Of the rules it checks those of a single entry.
+/// Decodes one entry alone, at a known offset: for a store that looks entries up. Returns how many
+/// bytes it has. Of the rules it checks those of a single entry.
 ///
 /// # Errors
-/// Names the rule that is broken; `truncated` if `bytes` end before the entry does, which has at most
-/// [`crate::limits::MAX_MANIFEST_ENTRY_BYTES`].
+/// Names the rule that is broken; `truncated` if `bytes` end before the entry does, which has at
+/// most [`crate::limits::MAX_MANIFEST_ENTRY_BYTES`].
 pub fn decode_entry(bytes: &[u8]) -> Result<(usize, Entry), DecodeError> {
     let mut reader = Reader::new(bytes);
     let view = View::decode(&mut reader)?;
@@ -298,7 +301,8 @@ impl<'a> View<'a> {
         Entry { path: self.path.to_vec(), mode: self.mode, mtime: self.mtime, what }
     }
 
-    /// Bounds every length before it is believed; copies nothing, because the end may not have come yet.
+    /// Bounds every length before it is believed; copies nothing, because the end may not have come
+    /// yet.
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let kind = reader.u8()?;
         if kind > 2 {

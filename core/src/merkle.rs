@@ -1,8 +1,9 @@
 //! Merkle trees of BEP 52, and proofs of chunks and of runs of leaves.
 //!
 //! A leaf is the SHA-256 of 16 KiB of the file (the last one as short as it is). Above the leaves a
-//! perfect binary tree is built: leaf hashes that are missing up to the next power of two are 32 zero
-//! bytes, and every inner node is the SHA-256 of its two children. The root is BEP 52's `pieces root`.
+//! perfect binary tree is built: leaf hashes that are missing up to the next power of two are 32
+//! zero bytes, and every inner node is the SHA-256 of its two children. The root is BEP 52's
+//! `pieces root`.
 //!
 //! ```text
 //! level of leaves                    a file of 37 leaves (3 chunks, the last one short)
@@ -12,15 +13,15 @@
 //!   0 = leaves    0 … 15     16 … 31          32 … 36, zeros      zeros
 //! ```
 //!
-//! A **chunk** is the subtree over 16 leaves; of a file that has no more than 16 it is the whole tree,
-//! whatever its height, and its proof is empty. A **range** ([`LeafRange`]) is the subtree over any
-//! aligned run of 1, 2, 4, 8 or 16 leaves within a chunk; a chunk is one case of it. A **proof** is the
-//! list of siblings from the range up to the root, the root left out. Its number of hashes follows from
-//! the file's length alone, and a proof of another number is refused: so a node of one level can never
-//! be passed off as a node of another.
+//! A **chunk** is the subtree over 16 leaves; of a file that has no more than 16 it is the whole
+//! tree, whatever its height, and its proof is empty. A **range** ([`LeafRange`]) is the subtree
+//! over any aligned run of 1, 2, 4, 8 or 16 leaves within a chunk; a chunk is one case of it. A
+//! **proof** is the list of siblings from the range up to the root, the root left out. Its number
+//! of hashes follows from the file's length alone, and a proof of another number is refused: so a
+//! node of one level can never be passed off as a node of another.
 //!
-//! The empty file has no leaf, no chunk, and by our convention (BEP 52 gives it none) a root of 32 zero
-//! bytes.
+//! The empty file has no leaf, no chunk, and by our convention (BEP 52 gives it none) a root of 32
+//! zero bytes.
 //!
 //! The rules are C1 to C8 of the spec's chapter 1.
 //!
@@ -61,7 +62,8 @@ const fn tree_height(length_bytes: u64) -> u32 {
     ceil_log2(leaf_count(length_bytes))
 }
 
-/// Levels between the leaves and the chunks: fewer than usual if the whole tree is smaller than a chunk.
+/// Levels between the leaves and the chunks: fewer than usual if the whole tree is smaller than a
+/// chunk.
 const fn chunk_level(length_bytes: u64) -> u32 {
     let height = tree_height(length_bytes);
     if height < CHUNK_LEVEL { height } else { CHUNK_LEVEL }
@@ -110,8 +112,8 @@ pub fn verify_chunk(
     check_chunk(root, length_bytes, index, proof, data).is_some()
 }
 
-/// As [`verify_chunk`]; gives the chunk's hash, which a receiver keeps with what the proof taught it
-/// ([`TreeLayout::learned`]), so that it can serve the chunk in its turn.
+/// As [`verify_chunk`]; gives the chunk's hash, which a receiver keeps with what the proof taught
+/// it ([`TreeLayout::learned`]), so that it can serve the chunk in its turn.
 #[must_use]
 pub fn check_chunk(
     root: Hash,
@@ -123,8 +125,8 @@ pub fn check_chunk(
     verify_range(root, length_bytes, LeafRange::chunk(length_bytes, index), proof, data)
 }
 
-/// An aligned run of 2^`level` leaves: leaves `index << level` up to the next run, of which the last
-/// ones may be missing at the end of the file.
+/// An aligned run of 2^`level` leaves: leaves `index << level` up to the next run, of which the
+/// last ones may be missing at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeafRange {
     /// 0: one leaf. At most 4 (a chunk), and at most the height of the file's tree.
@@ -140,7 +142,8 @@ impl LeafRange {
         Self { level: chunk_level(length_bytes), index }
     }
 
-    /// Which bytes of a file of this length it covers; `None` if the file has no such range, or is longer than files are.
+    /// Which bytes of a file of this length it covers; `None` if the file has no such range, or is
+    /// longer than files are.
     #[must_use]
     pub const fn bytes(self, length_bytes: u64) -> Option<Range<u64>> {
         // Spec C5.
@@ -192,8 +195,8 @@ pub fn verify_range(
     (node == root).then_some(hash)
 }
 
-/// The proof of a range, made from the data and the proof of the chunk that it lies in; `None` if the
-/// file has no such range, or if data or proof have not the length of that chunk's.
+/// The proof of a range, made from the data and the proof of the chunk that it lies in; `None` if
+/// the file has no such range, or if data or proof have not the length of that chunk's.
 #[must_use]
 pub fn range_proof(
     length_bytes: u64,

@@ -11,11 +11,11 @@ use crate::limits::MAX_NAME_BYTES;
 /// What a file is called when nothing is left of its name.
 const FALLBACK: &str = "download";
 
-/// Reduces a suggested name to one component without leading dot, control or bidi characters, at most
-/// [`crate::limits::MAX_NAME_BYTES`] bytes; never empty ("download" if nothing is left).
+/// Reduces a suggested name to one component without leading dot, control or bidi characters, at
+/// most [`crate::limits::MAX_NAME_BYTES`] bytes; never empty ("download" if nothing is left).
 ///
-/// Spec C14. Of several components it takes the last one that leaves something. Sanitising twice is sanitising
-/// once.
+/// Spec C14. Of several components it takes the last one that leaves something. Sanitising twice is
+/// sanitising once.
 #[must_use]
 pub fn sanitize(suggested: &str) -> String {
     let components = suggested.rsplit(['/', '\\']);
@@ -40,8 +40,8 @@ fn clean(component: &str) -> String {
     name
 }
 
-/// Characters that are not seen, or change how others are seen: control characters, directional marks,
-/// embeddings, overrides and isolates, zero-width and filling characters, line and paragraph
+/// Characters that are not seen, or change how others are seen: control characters, directional
+/// marks, embeddings, overrides and isolates, zero-width and filling characters, line and paragraph
 /// separators, annotations, tags.
 const fn is_unseen(character: char) -> bool {
     matches!(character,

@@ -1,9 +1,9 @@
-//! What a manifest must obey: rules of an entry alone ([`View::check`]), and rules between entries
-//! ([`Rules::take`]).
+//! What a manifest must obey: rules of an entry alone (`View::check`), and rules between entries
+//! (`Rules::take`).
 //!
-//! Between entries only one path is remembered, the last one, with the lengths of those of its prefixes
-//! that are folders. Because entries come in depth-first order, the parent of the next entry is one of
-//! these prefixes, or it is missing.
+//! Between entries only one path is remembered, the last one, with the lengths of those of its
+//! prefixes that are folders. Because entries come in depth-first order, the parent of the next
+//! entry is one of these prefixes, or it is missing.
 
 use alloc::vec::Vec;
 
@@ -162,7 +162,8 @@ impl Rules {
         Ok(first_chunk)
     }
 
-    /// Whether `path` may follow the last entry (spec C18, C19); how many of the open folders it lies in.
+    /// Whether `path` may follow the last entry (spec C18, C19); how many of the open folders it
+    /// lies in.
     fn place(&self, path: &[u8]) -> Result<usize, DecodeError> {
         let same = path.iter().zip(&self.last).take_while(|(a, b)| a == b).count();
         match (path.get(same), self.last.get(same)) {

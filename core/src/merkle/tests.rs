@@ -230,7 +230,8 @@ proptest! {
         };
         let chunk = bytes.start / CHUNK;
         let upper = chunk_proof(&nodes, length, chunk);
-        let proof = range_proof(length, range, chunk_of(&data, chunk), &upper).expect("it is there");
+        let proof = range_proof(length, range, chunk_of(&data, chunk), &upper);
+        let proof = proof.expect("it is there");
         prop_assert_eq!(proof.len(), range.proof_length(length));
         let mut part = data[bytes.start as usize..bytes.end as usize].to_vec();
         prop_assert!(verify_range(root, length, range, &proof, &part).is_some());

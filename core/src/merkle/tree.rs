@@ -1,16 +1,16 @@
 //! The part of a file's tree that is kept: chunk hashes and the nodes above them.
 //!
 //! Kept are only nodes over at least one real chunk, so that a file of `n` chunks needs fewer than
-//! `2 n + 30` hashes however far it lies from a power of two; padding nodes are computed when asked for,
-//! and the root is known from the file's descriptor.
+//! `2 n + 30` hashes however far it lies from a power of two; padding nodes are computed when asked
+//! for, and the root is known from the file's descriptor.
 
 use alloc::vec::Vec;
 
 use super::{CHUNK_LEVEL, ZERO_HASH, ceil_log2, chunk_count, parent};
 use crate::id::Hash;
 
-/// Where the nodes of a file's upper tree (chunk hashes and all above) stand, for a store that keeps
-/// them on disk: level by level from the chunks up, without padding nodes, the root left out.
+/// Where the nodes of a file's upper tree (chunk hashes and all above) stand, for a store that
+/// keeps them on disk: level by level from the chunks up, without padding nodes, the root left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeLayout {
     /// Chunks of the file.
@@ -51,7 +51,8 @@ impl TreeLayout {
         self.start(self.height())
     }
 
-    /// Position of node `index` of `level` (0: chunks); `None` if it is padding, or not below the root.
+    /// Position of node `index` of `level` (0: chunks); `None` if it is padding, or not below the
+    /// root.
     #[must_use]
     pub const fn position(&self, level: u32, index: u64) -> Option<u64> {
         if level >= self.height() || index >= self.width(level) {
@@ -70,9 +71,9 @@ impl TreeLayout {
         })
     }
 
-    /// What a receiver knows once chunk `index` with this hash and this proof is verified: positions
-    /// and hashes of the chunk itself and of its siblings that are no padding. Whoever keeps them can
-    /// prove every chunk that it has: [`TreeLayout::proof`] asks for nothing else.
+    /// What a receiver knows once chunk `index` with this hash and this proof is verified:
+    /// positions and hashes of the chunk itself and of its siblings that are no padding. Whoever
+    /// keeps them can prove every chunk that it has: [`TreeLayout::proof`] asks for nothing else.
     pub fn learned<'a>(
         &self,
         index: u64,
@@ -88,7 +89,8 @@ impl TreeLayout {
     }
 }
 
-/// Builds a file's root and upper tree from its chunk hashes, in order, with memory for one node a level.
+/// Builds a file's root and upper tree from its chunk hashes, in order, with memory for one node a
+/// level.
 #[derive(Debug, Clone)]
 pub struct TreeBuilder {
     layout: TreeLayout,
@@ -108,7 +110,8 @@ impl TreeBuilder {
         Self { layout, pushed: 0, waiting: Vec::new(), padding: Padding::default() }
     }
 
-    /// The next chunk's hash. Returns the nodes that became known: (position in [`TreeLayout`], hash).
+    /// The next chunk's hash. Returns the nodes that became known: (position in [`TreeLayout`],
+    /// hash).
     ///
     /// # Panics
     /// If all chunks of the file were pushed already.
