@@ -20,6 +20,9 @@
 //! of hashes follows from the file's length alone, and a proof of another number is refused: so a
 //! node of one level can never be passed off as a node of another.
 //!
+//! A root does not tell the length: zeros might stand for leaves that are missing, or that are yet
+//! to come. Length and root belong together, and an id covers both ([`crate::id::Descriptor`]).
+//!
 //! The empty file has no leaf, no chunk, and by our convention (BEP 52 gives it none) a root of 32
 //! zero bytes.
 //!
