@@ -95,6 +95,8 @@ pub const MAX_LACKING_CHUNKS: usize = 64;
 /// How long a peer is not asked again for a chunk that it could not read, or for anything after too
 /// many such answers.
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(10);
+/// Links of a download that were dropped, remembered so that they are not used again.
+pub const MAX_DROPPED_LINKS: usize = 1_024;
 /// How long a peer that let a request time out rests, if there are others, times its strikes.
 pub const SILENT_REST: Duration = Duration::from_secs(5);
 /// Timeouts in a row after which a silent peer is dropped, if another one delivers.
@@ -103,6 +105,9 @@ pub const MAX_SILENT_STRIKES: u32 = 3;
 pub const STORE_RETRY: Duration = Duration::from_secs(5);
 /// Chunks that are asked of a second peer at the end, at any one time: bounds the waste to 4 MiB.
 pub const MAX_ENDGAME_COPIES: usize = 16;
+/// In all, one chunk of so many may be asked of a second peer, beside the last ones: bounds the waste
+/// of a download to 1.6 % and 4 MiB.
+pub const ENDGAME_COPIES_DIVISOR: u64 = 64;
 /// How often an idle peer looks whether it could bring a chunk sooner than the one that was asked.
 pub const ENDGAME_INTERVAL: Duration = Duration::from_millis(250);
 /// What an unknown peer is assumed to need for a chunk, for that comparison.
