@@ -39,6 +39,9 @@ pub const TAG_BYTES: usize = 16;
 pub const MAX_RECORD_PLAINTEXT_BYTES: usize = MAX_RECORD_BYTES - TAG_BYTES;
 /// Records in one direction between two rekeys; 2^20 × 64 KiB = 64 GiB.
 pub const REKEY_RECORDS: u64 = 1 << 20;
+/// Body bytes of a chunk that may share the record of its header, unless all of it fits: they are
+/// copied once more on arrival, and 256 KiB is 68 bytes more than four whole records.
+pub const MAX_BODY_BESIDE_HEADER_BYTES: usize = 4 * 1024;
 /// The longest frame other than a chunk.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024;
 /// Chunks that one `Have` frame tells of: 4 KiB of bits.
@@ -59,6 +62,19 @@ pub const MAX_READS_PER_SESSION: usize = 4;
 pub const MAX_INCOMING_REQUESTS: usize = 1_024;
 /// What a session asks its stream for at once: one chunk in records.
 pub const READ_BYTES: usize = 272 * 1024;
+/// The same while no chunk is awaited, so that an idle link needs no large buffer.
+pub const IDLE_READ_BYTES: usize = 16 * 1024;
+/// Free chunk buffers that a session keeps for the next chunks: two reads' worth and some slack.
+pub const MAX_SPARE_CHUNK_BUFFERS: usize = 4;
+/// Everything that a session may have handed to its stream beyond chunks: the have-set of the largest
+/// share (8 MiB), and room.
+pub const MAX_CONTROL_BACKLOG_BYTES: usize = 10 * 1024 * 1024;
+/// Answers to a peer's questions that it has not read yet; one that asks and never reads is dropped.
+pub const MAX_ANSWER_BACKLOG_BYTES: usize = 256 * 1024;
+/// Requests of ours that a peer has not answered, cancelled ones included: as many as it must take.
+pub const MAX_OUTGOING_REQUESTS: usize = MAX_INCOMING_REQUESTS;
+/// How often a session says how far a chunk has come, so that slow is not dead.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Shares opened by one peer in one session.
 pub const MAX_OPEN_SHARES_PER_SESSION: usize = 64;
 

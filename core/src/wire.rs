@@ -3,7 +3,9 @@
 //! Frames form one byte stream over the records of a session; record boundaries carry no meaning. A frame
 //! is `type u8 ‖ length u32 ‖ body`; all but `Chunk` are at most [`crate::limits::MAX_FRAME_BYTES`].
 //! A chunk's body is handled apart ([`crate::session`]), because its bytes go straight from the cipher
-//! into their buffer.
+//! into their buffer. [`Message::encode`] and [`Message::decode`] are the codec of all others.
+
+pub(crate) mod codec;
 
 use alloc::string::String;
 use alloc::vec::Vec;

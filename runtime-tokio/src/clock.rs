@@ -63,3 +63,27 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_follows_its_deadline_both_ways() {
+        let clock = Clock::start();
+        let mut alarm = Alarm::new(clock);
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        for (first, then) in [(10, 20), (40, 30), (35, 35)] {
+            alarm.set(at(first));
+            let _ = time::timeout(Duration::from_millis(1), alarm.ring()).await;
+            alarm.set(at(then));
+            alarm.ring().await;
+            assert!(clock.now() >= at(then) && clock.now() < at(then + 1), "{:?}", clock.now());
+        }
+        alarm.set(Instant::NEVER);
+        let hour = Duration::from_secs(3_600);
+        assert!(time::timeout(hour, alarm.ring()).await.is_err());
+    }
+}

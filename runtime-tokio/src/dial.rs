@@ -69,3 +69,21 @@ pub(crate) async fn host(name: &str, port: u16) -> io::Result<TcpStream> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen;
+
+    #[tokio::test]
+    async fn a_host_is_reached_at_the_address_that_answers() {
+        // `localhost` is two addresses on most machines, and only one of them listens.
+        let listener = listen::bind("127.0.0.1:0".parse().ok()).unwrap();
+        let at = listener.local_addr().unwrap();
+        let stream = host("localhost", at.port()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), at);
+        drop(listener);
+        let refused = host("localhost", at.port()).await.unwrap_err();
+        assert_eq!(dial_error(&refused), DialError::Refused);
+    }
+}

@@ -57,3 +57,33 @@ pub(crate) async fn run(listener: TcpListener, node: UnboundedSender<Word>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_an_address_both_families_come_in_under_their_own_addresses() {
+        let listener = bind(None).unwrap();
+        let at = listener.local_addr().unwrap();
+        let (node, mut words) = mpsc::unbounded_channel();
+        tokio::spawn(run(listener, node));
+        let mut hosts = vec!["127.0.0.1"];
+        hosts.extend(at.is_ipv6().then_some("::1"));
+        for host in hosts {
+            let stream = TcpStream::connect((host, at.port())).await.unwrap();
+            let Some(Word::Came(_, from)) = words.recv().await else { panic!("a stream comes") };
+            assert_eq!(from, stream.local_addr().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_listened_at_once() {
+        let first = bind("127.0.0.1:0".parse().ok()).unwrap();
+        let taken = bind(first.local_addr().ok()).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    }
+}

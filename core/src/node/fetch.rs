@@ -15,7 +15,6 @@ use super::{Failure, Node, PeerDropReason, Sink, StoreResult, Timer, Transmit, W
 use crate::download::{self, Download, DropReason};
 use crate::id::{ChunkRef, ContentKey, Hash, Instance, LinkId, Space};
 use crate::limiter::Limiter;
-use crate::limits::CHUNK_BYTES;
 use crate::output::Output;
 use crate::path::PathKind;
 use crate::session::Command;

@@ -1,0 +1,354 @@
+//! From the bytes of the stream to frames: records are opened, frames are cut out of their plaintext.
+//!
+//! A record whose plaintext belongs wholly to the chunk under way is decrypted straight into that
+//! chunk's buffer. Every other one is decrypted where it lies. Only a record that has not come wholly is
+//! copied, to wait for the rest of it. Memory for a chunk is taken when its header has come and names a
+//! request that we made, and not before.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
+
+use crate::close::Misbehaviour;
+use crate::crypto::record::RecordCipher;
+use crate::id::Hash;
+use crate::limits::{CHUNK_BYTES, MAX_FRAME_BYTES, MAX_PROOF_HASHES, MAX_SPARE_CHUNK_BUFFERS};
+use crate::limits::{MAX_RECORD_BYTES, PROGRESS_INTERVAL, TAG_BYTES};
+use crate::session::chunk_frame::{CHUNK_HEAD_BYTES, resize};
+use crate::time::Instant;
+use crate::wire::codec::{CHUNK, HEADER_BYTES, is_message};
+use crate::wire::{Message, RequestId};
+
+const PREFIX_BYTES: usize = 2;
+const HASH_BYTES: usize = 32;
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Item {
+    Message(Message),
+    Chunk { request: RequestId, proof: Vec<Hash>, data: BytesMut },
+}
+
+/// The receiving half of a session.
+pub(super) struct Receiver {
+    cipher: RecordCipher,
+    /// The beginning of a record, length included, whose rest has not come.
+    partial: Vec<u8>,
+    frame: Frame,
+    /// Requests that we made and that are not answered; whether we cancelled them.
+    expected: BTreeMap<RequestId, bool>,
+    /// Free buffers of whole chunks.
+    spare: Vec<BytesMut>,
+    items: VecDeque<Item>,
+}
+
+/// Where in the stream of frames we are.
+enum Frame {
+    /// In a header; the bytes of it so far, and how many they are.
+    Header([u8; HEADER_BYTES], usize),
+    /// In a message's body.
+    Body { frame_type: u8, length: usize, body: Vec<u8> },
+    /// In the head of a chunk: request, number of hashes, hashes.
+    ChunkHead { length: usize, head: Vec<u8> },
+    /// In a chunk's bytes.
+    Chunk(Chunk),
+}
+
+impl Frame {
+    /// Before the first byte of a frame.
+    const START: Self = Self::Header([0; HEADER_BYTES], 0);
+}
+
+struct Chunk {
+    request: RequestId,
+    proof: Vec<Hash>,
+    data: BytesMut,
+    filled: usize,
+    /// When the owner last heard of it.
+    told: Instant,
+}
+
+impl Receiver {
+    pub(super) fn new(cipher: RecordCipher) -> Self {
+        Self {
+            cipher,
+            partial: Vec::new(),
+            frame: Frame::START,
+            expected: BTreeMap::new(),
+            spare: Vec::new(),
+            items: VecDeque::new(),
+        }
+    }
+
+    /// Takes bytes of the stream. What came is in [`Receiver::pop`] also when this fails.
+    pub(super) fn receive(&mut self, now: Instant, bytes: &mut [u8]) -> Result<(), Misbehaviour> {
+        let mut rest = self.complete_partial(now, bytes)?;
+        while let Some(prefix) = rest.first_chunk::<PREFIX_BYTES>() {
+            let end = PREFIX_BYTES + record_length(*prefix)?;
+            if rest.len() < end {
+                break;
+            }
+            let (record, after) = rest.split_at_mut(end);
+            self.record(now, &mut record[PREFIX_BYTES..])?;
+            rest = after;
+        }
+        if let Some(prefix) = rest.first_chunk::<PREFIX_BYTES>() {
+            self.partial.reserve(PREFIX_BYTES + record_length(*prefix)?);
+        }
+        self.partial.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// The next thing that came.
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        self.items.pop_front()
+    }
+
+    /// How far the chunk under way has come, if its owner has not heard of it for a second.
+    pub(super) fn progress(&mut self, now: Instant) -> Option<(RequestId, usize)> {
+        let Frame::Chunk(chunk) = &mut self.frame else { return None };
+        if chunk.filled == 0 || now.since(chunk.told) < PROGRESS_INTERVAL {
+            return None;
+        }
+        chunk.told = now;
+        Some((chunk.request, chunk.filled))
+    }
+
+    /// Expects an answer to this request from now on.
+    pub(super) fn expect(&mut self, request: RequestId) {
+        let before = self.expected.insert(request, false);
+        assert!(before.is_none(), "the numbers of our open requests differ");
+    }
+
+    /// We do not need this one any more; answers whether it is open.
+    pub(super) fn cancel(&mut self, request: RequestId) -> bool {
+        self.expected.get_mut(&request).map(|cancelled| *cancelled = true).is_some()
+    }
+
+    /// Requests without an answer, cancelled ones included.
+    pub(super) fn awaited(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// Keeps a buffer for a coming chunk, if it is one of a whole chunk and few are there.
+    pub(super) fn recycle(&mut self, buffer: BytesMut) {
+        let fits = (CHUNK_BYTES..=2 * CHUNK_BYTES).contains(&buffer.capacity());
+        if fits && self.spare.len() < MAX_SPARE_CHUNK_BUFFERS {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Gives back what only a busy session needs.
+    pub(super) fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.items.shrink_to_fit();
+        self.partial.shrink_to_fit();
+    }
+
+    /// Finishes the record whose beginning waits here; answers what is left of `bytes`.
+    fn complete_partial<'a>(
+        &mut self,
+        now: Instant,
+        mut bytes: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Misbehaviour> {
+        if self.partial.is_empty() {
+            return Ok(bytes);
+        }
+        let missing = PREFIX_BYTES.saturating_sub(self.partial.len()).min(bytes.len());
+        let (head, tail) = core::mem::take(&mut bytes).split_at_mut(missing);
+        self.partial.extend_from_slice(head);
+        let Some(prefix) = self.partial.first_chunk::<PREFIX_BYTES>() else { return Ok(tail) };
+        let end = PREFIX_BYTES + record_length(*prefix)?;
+        let missing = (end - self.partial.len()).min(tail.len());
+        let (head, tail) = tail.split_at_mut(missing);
+        self.partial.reserve(end - self.partial.len());
+        self.partial.extend_from_slice(head);
+        if self.partial.len() == end {
+            let mut record = core::mem::take(&mut self.partial);
+            self.record(now, &mut record[PREFIX_BYTES..])?;
+            record.clear();
+            self.partial = record;
+        }
+        Ok(tail)
+    }
+
+    fn record(&mut self, now: Instant, sealed: &mut [u8]) -> Result<(), Misbehaviour> {
+        let forged = |_| Misbehaviour("record_forged");
+        if let Frame::Chunk(chunk) = &mut self.frame {
+            let length = sealed.len() - TAG_BYTES;
+            if let Some(room) = chunk.data.get_mut(chunk.filled..chunk.filled + length) {
+                self.cipher.open_into(sealed, room).map_err(forged)?;
+                chunk.filled += length;
+                self.end_of_chunk();
+                return Ok(());
+            }
+        }
+        let length = self.cipher.open_in_place(sealed).map_err(forged)?;
+        let mut plain = &sealed[..length];
+        while !plain.is_empty() {
+            plain = self.plaintext(now, plain)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the current part of the current frame needs; answers the rest.
+    fn plaintext<'a>(&mut self, now: Instant, bytes: &'a [u8]) -> Result<&'a [u8], Misbehaviour> {
+        match &mut self.frame {
+            Frame::Header(header, filled) => {
+                let take = bytes.len().min(HEADER_BYTES - *filled);
+                let (head, rest) = bytes.split_at(take);
+                header[*filled..*filled + take].copy_from_slice(head);
+                *filled += take;
+                if *filled == HEADER_BYTES {
+                    let header = *header;
+                    self.begin(header)?;
+                }
+                Ok(rest)
+            }
+            Frame::Body { frame_type, length, body } => {
+                if body.is_empty()
+                    && let Some((body, rest)) = bytes.split_at_checked(*length)
+                {
+                    let message = Message::decode(*frame_type, body);
+                    self.message(message.map_err(|error| Misbehaviour(error.0))?)?;
+                    return Ok(rest);
+                }
+                let rest = fill(body, *length, bytes);
+                if body.len() == *length {
+                    let message = Message::decode(*frame_type, body);
+                    self.message(message.map_err(|error| Misbehaviour(error.0))?)?;
+                }
+                Ok(rest)
+            }
+            Frame::ChunkHead { length, head } => {
+                let mut rest = fill(head, CHUNK_HEAD_BYTES, bytes);
+                if head.len() >= CHUNK_HEAD_BYTES {
+                    let proof_bytes = check_chunk_head(head, *length, &self.expected)?;
+                    rest = fill(head, CHUNK_HEAD_BYTES + proof_bytes, rest);
+                    if head.len() == CHUNK_HEAD_BYTES + proof_bytes {
+                        self.begin_chunk(now);
+                    }
+                }
+                Ok(rest)
+            }
+            Frame::Chunk(chunk) => {
+                let take = bytes.len().min(chunk.data.len() - chunk.filled);
+                let (head, rest) = bytes.split_at(take);
+                chunk.data[chunk.filled..chunk.filled + take].copy_from_slice(head);
+                chunk.filled += take;
+                self.end_of_chunk();
+                Ok(rest)
+            }
+        }
+    }
+
+    /// A header has come: is such a frame possible at all?
+    fn begin(&mut self, header: [u8; HEADER_BYTES]) -> Result<(), Misbehaviour> {
+        let [frame_type, length @ ..] = header;
+        let length = usize::try_from(u32::from_be_bytes(length))
+            .map_err(|_| Misbehaviour("frame_too_long"))?;
+        if frame_type == CHUNK {
+            if length > CHUNK_HEAD_BYTES + MAX_PROOF_HASHES * HASH_BYTES + CHUNK_BYTES {
+                return Err(Misbehaviour("frame_too_long"));
+            }
+            self.frame = Frame::ChunkHead { length, head: Vec::new() };
+            return Ok(());
+        }
+        if !is_message(frame_type) {
+            return Err(Misbehaviour("unknown_frame_type"));
+        }
+        if length > MAX_FRAME_BYTES {
+            return Err(Misbehaviour("frame_too_long"));
+        }
+        if length == 0 {
+            let message = Message::decode(frame_type, &[]);
+            return self.message(message.map_err(|error| Misbehaviour(error.0))?);
+        }
+        self.frame = Frame::Body { frame_type, length, body: Vec::new() };
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), Misbehaviour> {
+        self.frame = Frame::START;
+        if let Message::Unavailable { request, .. } = message {
+            match self.expected.remove(&request) {
+                None => return Err(Misbehaviour("unexpected_unavailable")),
+                // We took the request back: nobody waits for this answer.
+                Some(true) => return Ok(()),
+                Some(false) => {}
+            }
+        }
+        self.items.push_back(Item::Message(message));
+        Ok(())
+    }
+
+    /// The head of a chunk has come and is checked: takes memory for its bytes.
+    fn begin_chunk(&mut self, now: Instant) {
+        let frame = core::mem::replace(&mut self.frame, Frame::START);
+        let Frame::ChunkHead { length, head } = frame else { return };
+        let length = length - head.len();
+        let (numbers, hashes) = head.split_at(CHUNK_HEAD_BYTES);
+        let request =
+            RequestId(u32::from_be_bytes([numbers[0], numbers[1], numbers[2], numbers[3]]));
+        let (hashes, _) = hashes.as_chunks::<HASH_BYTES>();
+        let proof = hashes.iter().map(|hash| Hash(*hash)).collect();
+        // A small chunk in a large buffer would hold memory that nobody counts.
+        let large = length > CHUNK_BYTES / 2;
+        let mut data = if large { self.spare.pop().unwrap_or_default() } else { BytesMut::new() };
+        resize(&mut data, length);
+        self.frame = Frame::Chunk(Chunk { request, proof, data, filled: 0, told: now });
+    }
+
+    /// Hands the chunk out if all of it is there.
+    fn end_of_chunk(&mut self) {
+        match &self.frame {
+            Frame::Chunk(chunk) if chunk.filled == chunk.data.len() => {}
+            Frame::Header(..) | Frame::Body { .. } | Frame::ChunkHead { .. } | Frame::Chunk(_) => {
+                return;
+            }
+        }
+        let frame = core::mem::replace(&mut self.frame, Frame::START);
+        if let Frame::Chunk(Chunk { request, proof, data, .. }) = frame {
+            self.expected.remove(&request);
+            self.items.push_back(Item::Chunk { request, proof, data });
+        }
+    }
+}
+
+/// The length of a record; an empty plaintext carries nothing and is refused.
+fn record_length(prefix: [u8; PREFIX_BYTES]) -> Result<usize, Misbehaviour> {
+    let length = usize::from(u16::from_be_bytes(prefix));
+    debug_assert!(length <= MAX_RECORD_BYTES, "two bytes cannot say more");
+    if length > TAG_BYTES { Ok(length) } else { Err(Misbehaviour("record_too_short")) }
+}
+
+/// Appends to `to` until it has `length` bytes; answers the rest.
+fn fill<'a>(to: &mut Vec<u8>, length: usize, bytes: &'a [u8]) -> &'a [u8] {
+    let take = bytes.len().min(length.saturating_sub(to.len()));
+    let (head, rest) = bytes.split_at(take);
+    to.extend_from_slice(head);
+    rest
+}
+
+/// Checks a chunk's request, number of hashes and length; answers the proof's length.
+fn check_chunk_head(
+    head: &[u8],
+    length: usize,
+    expected: &BTreeMap<RequestId, bool>,
+) -> Result<usize, Misbehaviour> {
+    let request = RequestId(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
+    if !expected.contains_key(&request) {
+        return Err(Misbehaviour("unexpected_chunk"));
+    }
+    let hashes = usize::from(head[4]);
+    if hashes > MAX_PROOF_HASHES {
+        return Err(Misbehaviour("proof_too_long"));
+    }
+    let before = CHUNK_HEAD_BYTES + hashes * HASH_BYTES;
+    match length.checked_sub(before) {
+        None | Some(0) => Err(Misbehaviour("chunk_too_short")),
+        Some(bytes) if bytes > CHUNK_BYTES => Err(Misbehaviour("chunk_too_long")),
+        Some(_) => Ok(hashes * HASH_BYTES),
+    }
+}
