@@ -560,7 +560,7 @@ impl Session {
                 open.receiver.expect(*request);
             }
             Message::Cancel { request } => {
-                if !open.receiver.cancel(*request) {
+                if !open.receiver.awaits(*request) {
                     return; // Its answer has come already.
                 }
             }

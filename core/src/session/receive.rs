@@ -5,7 +5,7 @@
 //! copied, to wait for the rest of it. Memory for a chunk is taken when its header has come and names a
 //! request that we made, and not before.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::BytesMut;
@@ -36,8 +36,8 @@ pub(super) struct Receiver {
     /// The beginning of a record, length included, whose rest has not come.
     partial: Vec<u8>,
     frame: Frame,
-    /// Requests that we made and that are not answered; whether we cancelled them.
-    expected: BTreeMap<RequestId, bool>,
+    /// Requests that we made and that are not answered, cancelled ones included.
+    expected: BTreeSet<RequestId>,
     /// Free buffers of whole chunks.
     spare: Vec<BytesMut>,
     items: VecDeque<Item>,
@@ -75,7 +75,7 @@ impl Receiver {
             cipher,
             partial: Vec::new(),
             frame: Frame::START,
-            expected: BTreeMap::new(),
+            expected: BTreeSet::new(),
             spare: Vec::new(),
             items: VecDeque::new(),
         }
@@ -117,13 +117,13 @@ impl Receiver {
 
     /// Expects an answer to this request from now on.
     pub(super) fn expect(&mut self, request: RequestId) {
-        let before = self.expected.insert(request, false);
-        assert!(before.is_none(), "the numbers of our open requests differ");
+        let new = self.expected.insert(request);
+        assert!(new, "the numbers of our open requests differ");
     }
 
-    /// We do not need this one any more; answers whether it is open.
-    pub(super) fn cancel(&mut self, request: RequestId) -> bool {
-        self.expected.get_mut(&request).map(|cancelled| *cancelled = true).is_some()
+    /// Whether this request of ours has no answer yet.
+    pub(super) fn awaits(&self, request: RequestId) -> bool {
+        self.expected.contains(&request)
     }
 
     /// Requests without an answer, cancelled ones included.
@@ -271,13 +271,10 @@ impl Receiver {
 
     fn message(&mut self, message: Message) -> Result<(), Misbehaviour> {
         self.frame = Frame::START;
-        if let Message::Unavailable { request, .. } = message {
-            match self.expected.remove(&request) {
-                None => return Err(Misbehaviour("unexpected_unavailable")),
-                // We took the request back: nobody waits for this answer.
-                Some(true) => return Ok(()),
-                Some(false) => {}
-            }
+        if let Message::Unavailable { request, .. } = message
+            && !self.expected.remove(&request)
+        {
+            return Err(Misbehaviour("unexpected_unavailable"));
         }
         self.items.push_back(Item::Message(message));
         Ok(())
@@ -335,10 +332,10 @@ fn fill<'a>(to: &mut Vec<u8>, length: usize, bytes: &'a [u8]) -> &'a [u8] {
 fn check_chunk_head(
     head: &[u8],
     length: usize,
-    expected: &BTreeMap<RequestId, bool>,
+    expected: &BTreeSet<RequestId>,
 ) -> Result<usize, Misbehaviour> {
     let request = RequestId(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
-    if !expected.contains_key(&request) {
+    if !expected.contains(&request) {
         return Err(Misbehaviour("unexpected_chunk"));
     }
     let hashes = usize::from(head[4]);
