@@ -1,32 +1,33 @@
 //! Which chunk is asked of whom, how many at once, and who is to blame.
 //!
-//! One download knows chunk *numbers* only. It does not know hashes, files or links; the node gives it
-//! peers (as [`LinkId`]s) with their have-sets, tells it what arrived, and carries its requests to the
-//! sessions. It covers one [`crate::id::Space`] at a time. The rules, for those who write another
-//! client, are in the spec chapter "Peer".
+//! One download knows chunk *numbers* only. It does not know hashes, files or links; the node gives
+//! it peers (as [`LinkId`]s) with their have-sets, tells it what arrived, and carries its requests
+//! to the sessions. It covers one [`crate::id::Space`] at a time. The rules, for those who write
+//! another client, are in the spec chapter "Peer".
 //!
 //! # The life of a chunk
-//! *wanted* → *asked* of one peer (at the end of two) → *arrived*, being verified and stored → *had*.
-//! A chunk that is asked or stored has a [`Flight`]; when its last asker is gone without an arrival it is
-//! wanted again at once. What our disk refused is wanted again after a pause.
+//! *wanted* → *asked* of one peer (at the end of two) → *arrived*, being verified and stored →
+//! *had*. A chunk that is asked or stored has a [`Flight`]; when its last asker is gone without an
+//! arrival it is wanted again at once. What our disk refused is wanted again after a pause.
 //!
 //! # Which chunk ([`rarity`])
 //! The rarest that the peer has, ties by number; or in order, within a window.
 //!
 //! # How many ([`pipeline`])
-//! A peer that has not proven a chunk: one. Else twice its bandwidth-delay product. All together at most
-//! [`MAX_OUTSTANDING_BYTES`](crate::limits::MAX_OUTSTANDING_BYTES), and no more waiting for the disk than
-//! is on its way (or [`STORE_BACKLOG_BYTES`](crate::limits::STORE_BACKLOG_BYTES)). Whoever delivers has
-//! room again, so that the fast ones get more.
+//! A peer that has not proven a chunk: one. Else twice its bandwidth-delay product. All together at
+//! most [`MAX_OUTSTANDING_BYTES`](crate::limits::MAX_OUTSTANDING_BYTES), and no more waiting for
+//! the disk than is on its way (or [`STORE_BACKLOG_BYTES`](crate::limits::STORE_BACKLOG_BYTES)).
+//! Whoever delivers has room again, so that the fast ones get more.
 //!
 //! # The end ([`asking`])
-//! A peer for which nothing is left may be asked for a chunk that another one was asked for, if it is
-//! likely to bring it sooner: the last of the longest queue. What arrives first cancels the other.
+//! A peer for which nothing is left may be asked for a chunk that another one was asked for, if it
+//! is likely to bring it sooner: the last of the longest queue. What arrives first cancels the
+//! other.
 //!
 //! # Blame ([`peers`])
-//! A false chunk drops its sender. A peer silent for [`REQUEST_TIMEOUT`] loses its requests and rests;
-//! dropped after some times, if another one delivers. What a peer does not have or cannot read is asked
-//! elsewhere.
+//! A false chunk drops its sender. A peer silent for [`REQUEST_TIMEOUT`] loses its requests and
+//! rests; dropped after some times, if another one delivers. What a peer does not have or cannot
+//! read is asked elsewhere.
 
 mod asking;
 mod chunk_set;
@@ -93,14 +94,16 @@ pub enum Input {
     Stored(LinkId, u64),
     /// It was false: the peer is to blame. So many bytes are wasted.
     False(LinkId, u64, usize),
-    /// It was good, or nobody knows, but our disk refused it: nobody is to blame; asked again later.
+    /// It was good, or nobody knows, but our disk refused it: nobody is to blame; asked again
+    /// later.
     StoreFailed(LinkId, u64),
     /// The peer will not send it.
     Unavailable(LinkId, u64, Unavailable),
     /// `Order::Sequential`: this chunk has left us in order.
     Consumed(u64),
-    /// The length of a chunk in bytes, for the pipeline; all chunks are [`crate::limits::CHUNK_BYTES`]
-    /// until told (small files of a folder have shorter ones; the mean is enough).
+    /// The length of a chunk in bytes, for the pipeline; all chunks are
+    /// [`crate::limits::CHUNK_BYTES`] until told (small files of a folder have shorter ones; the
+    /// mean is enough).
     MeanChunkBytes(u64),
     /// Whether the download limit lets more requests go out now.
     Allowed(bool),

@@ -1,8 +1,8 @@
 //! A token bucket: how many bytes may pass now, and when the next ones may.
 //!
-//! The bucket counts in billionths of a byte, so that one nanosecond adds exactly the rate in bytes per
-//! second and nothing is ever rounded: after any number of takings exactly what the rate allows has
-//! passed. A taking may put the bucket into debt; nothing passes until the debt is paid.
+//! The bucket counts in billionths of a byte, so that one nanosecond adds exactly the rate in bytes
+//! per second and nothing is ever rounded: after any number of takings exactly what the rate allows
+//! has passed. A taking may put the bucket into debt; nothing passes until the debt is paid.
 
 use crate::limits::{CHUNK_BYTES, LIMITER_BURST};
 use crate::time::Instant;
@@ -24,8 +24,8 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// A bucket that fills with `bytes_per_second` and holds a burst of 100 ms, at least one chunk. It
-    /// begins full. A rate of 0 lets nothing pass.
+    /// A bucket that fills with `bytes_per_second` and holds a burst of 100 ms, at least one chunk.
+    /// It begins full. A rate of 0 lets nothing pass.
     #[must_use]
     pub fn new(now: Instant, bytes_per_second: Option<u64>) -> Self {
         let rate = i128::from(bytes_per_second.unwrap_or(0));
@@ -35,8 +35,8 @@ impl Limiter {
         Self { rate: bytes_per_second, burst, level, filled_at: now }
     }
 
-    /// Takes `bytes` if the bucket is not in debt; it may go into debt by one taking, so that a chunk
-    /// larger than the burst passes too.
+    /// Takes `bytes` if the bucket is not in debt; it may go into debt by one taking, so that a
+    /// chunk larger than the burst passes too.
     pub fn take(&mut self, now: Instant, bytes: u64) -> bool {
         let Some(rate) = self.rate else { return true };
         let passed = now.since(self.filled_at).as_nanos() as i128;
@@ -113,8 +113,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is taken and whenever, no more passes than burst + rate × time + one taking, and a
-        /// taking at `ready_at` succeeds.
+        /// Whatever is taken and whenever, no more passes than burst + rate × time + one taking,
+        /// and a taking at `ready_at` succeeds.
         #[test]
         fn never_more_than_the_rate(
             rate in 1_u64..10_000_000_000,

@@ -57,8 +57,8 @@ pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(40);
 pub const MAX_SEND_BACKLOG_BYTES: usize = 2 * 1024 * 1024;
 /// Chunk reads that a session has under way at once, so that disk and socket overlap.
 pub const MAX_READS_PER_SESSION: usize = 4;
-/// Requests that a session takes from its peer before it has answered some: a bandwidth-delay product
-/// of 10 Gbit/s at 200 ms would be 953.
+/// Requests that a session takes from its peer before it has answered some: a bandwidth-delay
+/// product of 10 Gbit/s at 200 ms would be 953.
 pub const MAX_INCOMING_REQUESTS: usize = 1_024;
 /// What a session asks its stream for at once: one chunk in records.
 pub const READ_BYTES: usize = 272 * 1024;
@@ -66,10 +66,11 @@ pub const READ_BYTES: usize = 272 * 1024;
 pub const IDLE_READ_BYTES: usize = 16 * 1024;
 /// Free chunk buffers that a session keeps for the next chunks: two reads' worth and some slack.
 pub const MAX_SPARE_CHUNK_BUFFERS: usize = 4;
-/// Everything that a session may have handed to its stream beyond chunks: the have-set of the largest
-/// share (8 MiB), and room.
+/// Everything that a session may have handed to its stream beyond chunks: the have-set of the
+/// largest share (8 MiB), and room.
 pub const MAX_CONTROL_BACKLOG_BYTES: usize = 10 * 1024 * 1024;
-/// Answers to a peer's questions that it has not read yet; one that asks and never reads is dropped.
+/// Answers to a peer's questions that it has not read yet; one that asks and never reads is
+/// dropped.
 pub const MAX_ANSWER_BACKLOG_BYTES: usize = 256 * 1024;
 /// Requests of ours that a peer has not answered, cancelled ones included: as many as it must take.
 pub const MAX_OUTGOING_REQUESTS: usize = MAX_INCOMING_REQUESTS;
@@ -92,19 +93,19 @@ pub const MAX_PEERS_PER_DOWNLOAD: usize = 64;
 /// What a proven peer is asked for at least, if its rate carries it: with small files eight chunks
 /// would be a few kilobytes, and each round trip would be paid for nothing.
 pub const MIN_PIPELINE_BYTES: u64 = 2 * 1024 * 1024;
-/// How many bandwidth-delay products a peer is asked for. Two: while the pipe is not full the window
-/// doubles with each round trip; once it is full, one more waits at the seeder.
+/// How many bandwidth-delay products a peer is asked for. Two: while the pipe is not full the
+/// window doubles with each round trip; once it is full, one more waits at the seeder.
 pub const PIPELINE_GAIN: u64 = 2;
-/// A peer is asked for no more than it delivers in this time, beyond its bandwidth-delay products, so
-/// that a slow peer does not sit on chunks that a fast one could bring.
+/// A peer is asked for no more than it delivers in this time, beyond its bandwidth-delay products,
+/// so that a slow peer does not sit on chunks that a fast one could bring.
 pub const PIPELINE_QUEUE_TIME: Duration = Duration::from_secs(2);
 /// A least round trip that was not seen again for so long (and for 32 round trips) is measured anew
 /// with a short pipeline: the path may have changed.
 pub const ROUND_TRIP_LIFETIME: Duration = Duration::from_secs(10);
 /// The best delivery rate is kept for one to two of these (and at least 8 round trips).
 pub const RATE_LIFETIME: Duration = Duration::from_secs(1);
-/// Chunk bytes that may wait for the disk although nothing is on its way. More only as much as is on
-/// its way; keeps the buffers of a fast link in the processor's cache.
+/// Chunk bytes that may wait for the disk although nothing is on its way. More only as much as is
+/// on its way; keeps the buffers of a fast link in the processor's cache.
 pub const STORE_BACKLOG_BYTES: u64 = 4 * 1024 * 1024;
 /// Chunks of one peer's answers "unavailable" that are remembered; after more it rests.
 pub const MAX_LACKING_CHUNKS: usize = 64;
@@ -121,8 +122,8 @@ pub const MAX_SILENT_STRIKES: u32 = 3;
 pub const STORE_RETRY: Duration = Duration::from_secs(5);
 /// Chunks that are asked of a second peer at the end, at any one time: bounds the waste to 4 MiB.
 pub const MAX_ENDGAME_COPIES: usize = 16;
-/// In all, one chunk of so many may be asked of a second peer, beside the last ones: bounds the waste
-/// of a download to 1.6 % and 4 MiB.
+/// In all, one chunk of so many may be asked of a second peer, beside the last ones: bounds the
+/// waste of a download to 1.6 % and 4 MiB.
 pub const ENDGAME_COPIES_DIVISOR: u64 = 64;
 /// How often an idle peer looks whether it could bring a chunk sooner than the one that was asked.
 pub const ENDGAME_INTERVAL: Duration = Duration::from_millis(250);
@@ -187,8 +188,8 @@ pub const MAX_HANDSHAKES_PER_SECOND_PER_IP: u32 = 32;
 pub const MAX_REFUSED_OPENS_PER_SESSION: u32 = 64;
 /// Bytes of have-bits that one session's openings may ask for: twice the largest have-set.
 pub const MAX_HAVE_BYTES_PER_SESSION: u64 = 16 * 1024 * 1024;
-/// Bytes of have-bits kept for one peer and space before the length of that space is known: 512 GiB of
-/// chunks. What goes beyond is forgotten: the peer then seems to lack those chunks.
+/// Bytes of have-bits kept for one peer and space before the length of that space is known: 512 GiB
+/// of chunks. What goes beyond is forgotten: the peer then seems to lack those chunks.
 pub const MAX_EARLY_HAVE_BYTES: usize = 256 * 1024;
 /// Chunks that a session was told to serve and has not served: as many as its reads, and the next.
 pub const MAX_SERVES_PER_LINK: usize = 8;

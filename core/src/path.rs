@@ -2,20 +2,21 @@
 //!
 //! One chooser per (download, peer). Policy `sequential` is the rule of the founding documents:
 //!
-//! 1. **Dial.** All announced addresses, [`DIAL_STAGGER`] apart; when all that were dialled have failed,
-//!    the next at once. [`DIRECT_TIMEOUT`] for all together, handshake included. The first session that
-//!    is established wins and the other dials are abandoned. If all addresses failed it goes on at once.
+//! 1. **Dial.** All announced addresses, [`DIAL_STAGGER`] apart; when all that were dialled have
+//!    failed, the next at once. [`DIRECT_TIMEOUT`] for all together, handshake included. The first
+//!    session that is established wins and the other dials are abandoned. If all addresses failed
+//!    it goes on at once.
 //! 2. **Punch.** A state that is skipped while no puncher is configured.
-//! 3. **Relay.** Waits [`RELAY_READY_TIMEOUT`] for our login, then opens a circuit. From then on the
-//!    relay is the path to this peer: direct is not tried again by this chooser.
+//! 3. **Relay.** Waits [`RELAY_READY_TIMEOUT`] for our login, then opens a circuit. From then on
+//!    the relay is the path to this peer: direct is not tried again by this chooser.
 //!
-//! A chosen link that is lost: a direct one is dialled again once, then comes the relay, with the reason
-//! [`Reason::DirectLost`]; a circuit is opened again after a pause that doubles, a bounded number of
-//! times. When nothing is left the chooser says [`Event::Exhausted`] and is finished; its owner may make
-//! a new one later.
+//! A chosen link that is lost: a direct one is dialled again once, then comes the relay, with the
+//! reason [`Reason::DirectLost`]; a circuit is opened again after a pause that doubles, a bounded
+//! number of times. When nothing is left the chooser says [`Event::Exhausted`] and is finished; its
+//! owner may make a new one later.
 //!
-//! Racing will come as new states and inputs: the attempts of a state are a list already, and an attempt
-//! that nobody waits for any more is ignored wherever its answer arrives.
+//! Racing will come as new states and inputs: the attempts of a state are a list already, and an
+//! attempt that nobody waits for any more is ignored wherever its answer arrives.
 //!
 //! | state | `Failed` | `Established` | `Lost` | `RelayReady` | deadline |
 //! |---|---|---|---|---|---|
@@ -27,13 +28,15 @@
 //! | Direct | as `Lost` | – | Dialling, then relay | noted | never |
 //! | Relayed | as `Lost` | – | Pausing | noted | never |
 
+mod reason;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
+pub use self::reason::{DialError, Reason};
 use crate::limits::{
     CIRCUIT_BACKOFF_MAX, CIRCUIT_BACKOFF_MIN, CIRCUIT_TIMEOUT, DIAL_STAGGER, DIRECT_TIMEOUT,
     MAX_ADDRESSES_PER_PEER, MAX_CIRCUIT_RETRIES, PUNCH_TIMEOUT, RELAY_READY_TIMEOUT,
@@ -94,21 +97,6 @@ pub struct Config {
     pub relay: bool,
 }
 
-/// Why a dial did not lead to a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DialError {
-    /// Nobody listens there.
-    Refused,
-    /// No way there.
-    Unreachable,
-    /// Somebody else answered, or the handshake failed.
-    WrongPeer,
-    /// The relay says that the peer is not connected, or did not accept the circuit.
-    NotAtRelay,
-    /// Anything else; the driver's sentence.
-    Other(String),
-}
-
 /// What a chooser takes.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -144,99 +132,6 @@ pub enum Event {
     Chosen(Attempt, PathKind, Reason),
     /// Nothing works for now. The node may make a new chooser later.
     Exhausted(Reason),
-}
-
-/// Why a path was taken; `Display` gives the sentence that people and scripts see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// "direct TCP connected".
-    DirectConnected,
-    /// "--path relay".
-    RelayWanted,
-    /// "the peer announced no address".
-    NoAddress,
-    /// "direct TCP timed out after 5 s (n addresses)".
-    DirectTimedOut {
-        /// Addresses that were dialled.
-        dialled: usize,
-    },
-    /// "direct TCP refused by all n addresses" ("… by its address" if there is one).
-    DirectRefused {
-        /// Addresses that were dialled.
-        dialled: usize,
-    },
-    /// "direct TCP failed: …".
-    DirectFailed {
-        /// The first error that is more than a refusal.
-        error: DialError,
-        /// Addresses that were dialled.
-        dialled: usize,
-    },
-    /// "the direct connection was lost".
-    DirectLost,
-    /// "…; relay: the relay is not reachable" ([`DialError::Unreachable`]) or "…; relay: the peer is not
-    /// connected to the relay", after what happened before.
-    RelayFailed {
-        /// Why not direct.
-        direct: Box<Reason>,
-        /// Why not by relay.
-        error: DialError,
-    },
-    /// "not used because of --path direct", after what happened before.
-    RelayForbidden {
-        /// Why not direct.
-        direct: Box<Reason>,
-    },
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused => f.write_str("connection refused"),
-            Self::Unreachable => f.write_str("no route to the address"),
-            Self::WrongPeer => f.write_str("somebody else answered, or the handshake failed"),
-            Self::NotAtRelay => f.write_str("the peer is not connected to the relay"),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = DIRECT_TIMEOUT.as_secs();
-        match self {
-            Self::DirectConnected => f.write_str("direct TCP connected"),
-            Self::RelayWanted => f.write_str("--path relay"),
-            Self::NoAddress => f.write_str("the peer announced no address"),
-            Self::DirectTimedOut { dialled } => {
-                write!(f, "direct TCP timed out after {seconds} s ({})", Addresses(*dialled))
-            }
-            Self::DirectRefused { dialled: 1 } => f.write_str("direct TCP refused by its address"),
-            Self::DirectRefused { dialled } => {
-                write!(f, "direct TCP refused by all {}", Addresses(*dialled))
-            }
-            Self::DirectFailed { error, dialled } => {
-                write!(f, "direct TCP failed: {error} ({})", Addresses(*dialled))
-            }
-            Self::DirectLost => f.write_str("the direct connection was lost"),
-            Self::RelayFailed { direct, error: DialError::Unreachable } => {
-                write!(f, "{direct}; relay: the relay is not reachable")
-            }
-            Self::RelayFailed { direct, error } => write!(f, "{direct}; relay: {error}"),
-            Self::RelayForbidden { direct } => {
-                write!(f, "{direct}; relay: not used because of --path direct")
-            }
-        }
-    }
-}
-
-/// "1 address", "2 addresses".
-struct Addresses(usize);
-
-impl fmt::Display for Addresses {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} address{}", self.0, if self.0 == 1 { "" } else { "es" })
-    }
 }
 
 /// Where a chooser stands, in the order of the policy.
@@ -496,7 +391,8 @@ impl PathChooser {
         }
     }
 
-    /// A circuit did not come about: the end, unless one was lost before and there are retries left.
+    /// A circuit did not come about: the end, unless one was lost before and there are retries
+    /// left.
     fn circuit_failed(&mut self, error: DialError) {
         if self.relay_chosen && self.circuit_failures < MAX_CIRCUIT_RETRIES {
             self.pause();

@@ -1,17 +1,19 @@
 //! The laws that every machine of the core obeys, as one generic test.
 //!
-//! 1. Each input is followed by a drain that ends with `Timeout`, and `Timeout` is always the last answer.
-//! 2. Time moves only in `handle_input`; a `now` before the last one counts as the last. A timeout may
-//!    come early, late or twice.
+//! 1. Each input is followed by a drain that ends with `Timeout`, and `Timeout` is always the last
+//!    answer.
+//! 2. Time moves only in `handle_input`; a `now` before the last one counts as the last. A timeout
+//!    may come early, late or twice.
 //! 3. The same config, seed and inputs give the same outputs, letter for letter.
 //! 4. A finished machine answers `Timeout(NEVER)` for ever and swallows its inputs.
 //! 5. After a timeout at `now` the next deadline is later than `now`.
 //!
 //! # To add a machine
-//! Write a function that returns its [`Machine`] (how to make it from a seed, how to hand it an input, how
-//! to drain it, how to draw a random input, what a tick is, and which inputs surely end it), below the
-//! others, and one line in [`the_laws_hold`]. Inputs need not make sense: a machine takes what comes.
-//! Draw from [`Gen`] alone, so that a run can be repeated; let numbers be small, so that they meet.
+//! Write a function that returns its [`Machine`] (how to make it from a seed, how to hand it an
+//! input, how to drain it, how to draw a random input, what a tick is, and which inputs surely end
+//! it), below the others, and one line in [`the_laws_hold`]. Inputs need not make sense: a machine
+//! takes what comes. Draw from [`Gen`] alone, so that a run can be repeated; let numbers be small,
+//! so that they meet.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;

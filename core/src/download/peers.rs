@@ -100,8 +100,8 @@ impl Peer {
         }
     }
 
-    /// How long its last request will take, in nanoseconds, as far as can be known: for a new peer at
-    /// least as long as it has been silent.
+    /// How long its last request will take, in nanoseconds, as far as can be known: for a new peer
+    /// at least as long as it has been silent.
     pub(super) fn queue_time(&self, now: Instant) -> u64 {
         let silence = u64::try_from(now.since(self.progress_at).as_nanos()).unwrap_or(u64::MAX);
         self.pipeline.time_for(self.requests.len()).unwrap_or(0).max(silence)
@@ -250,8 +250,8 @@ impl Download {
         }
     }
 
-    /// A chunk came that was asked at `asked_at`. If what was asked longest ago was asked before that
-    /// and has not moved for [`REQUEST_TIMEOUT`], it was passed over: it is asked elsewhere.
+    /// A chunk came that was asked at `asked_at`. If what was asked longest ago was asked before
+    /// that and has not moved for [`REQUEST_TIMEOUT`], it was passed over: it is asked elsewhere.
     pub(super) fn take_overtaken(&mut self, link: LinkId, asked_at: Instant) {
         let Some(peer) = self.peers.get(&link) else { return };
         let Some((number, oldest)) = peer.requests.first_key_value() else { return };

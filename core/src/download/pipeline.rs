@@ -1,14 +1,14 @@
 //! How many requests one peer should have open: its bandwidth-delay product, twice.
 //!
-//! The rate is counted in chunks, so that the window follows whatever size chunks have: each arrival gives
-//! the sample *chunks that came since this one was asked ÷ time since then*, and the best of the last one
-//! to two periods counts. The delay is the least time from request to arrival. While the pipe is not full
-//! the rate is window ÷ delay, so that a window of twice the product doubles with each round trip;
-//! once it is full, rate and window stand still.
+//! The rate is counted in chunks, so that the window follows whatever size chunks have: each
+//! arrival gives the sample *chunks that came since this one was asked ÷ time since then*, and the
+//! best of the last one to two periods counts. The delay is the least time from request to arrival.
+//! While the pipe is not full the rate is window ÷ delay, so that a window of twice the product
+//! doubles with each round trip; once it is full, rate and window stand still.
 //!
-//! A full pipe shows delays that are longer than the path's own, so a least delay that was not seen again
-//! for [`ROUND_TRIP_LIFETIME`] is measured anew: the window shrinks to a quarter until one request was
-//! asked and answered within it.
+//! A full pipe shows delays that are longer than the path's own, so a least delay that was not seen
+//! again for [`ROUND_TRIP_LIFETIME`] is measured anew: the window shrinks to a quarter until one
+//! request was asked and answered within it.
 
 use crate::limits::{
     INITIAL_PIPELINE_CHUNKS, MAX_INCOMING_REQUESTS, MIN_PIPELINE_BYTES, PIPELINE_GAIN,
@@ -66,7 +66,8 @@ impl Pipeline {
     /// Its chunk came.
     pub(super) fn arrived(&mut self, now: Instant, mark: Mark) {
         let nanos = u64::try_from(now.since(mark.asked_at).as_nanos()).unwrap_or(u64::MAX);
-        let nanos = nanos.max(1_000); // Clocks may be coarse; nothing takes less than a microsecond.
+        // Clocks may be coarse; nothing takes less than a microsecond.
+        let nanos = nanos.max(1_000);
         self.delivered += 1;
         self.delay_sample(now, nanos, mark.probe);
         let chunks = u128::from(self.delivered - mark.delivered);

@@ -1,14 +1,14 @@
 //! Which chunks are wanted, and which of them a peer is asked for next: the rarest, then the first.
 //!
 //! A chunk's *key* is the number of peers that have it without having everything. A peer that has
-//! everything adds one to every chunk alike and so changes no order: it costs nothing per chunk. A chunk
-//! that is not wanted (had, asked for, not yet due) has the key [`UNWANTED`]. One byte per chunk, and
-//! two for each block of 1,024.
+//! everything adds one to every chunk alike and so changes no order: it costs nothing per chunk. A
+//! chunk that is not wanted (had, asked for, not yet due) has the key [`UNWANTED`]. One byte per
+//! chunk, and two for each block of 1,024.
 //!
-//! A [`View`] keeps the best [`MAX_CANDIDATES`] wanted chunks of one peer, or of all peers that have
-//! everything, sorted. It is filled by one pass over the chunks and then used up, so that a pick costs a
-//! small part of a pass. A view may be stale: entries are checked when they are picked. It never misses a
-//! chunk: either it is `whole`, or an empty view is filled again.
+//! A [`View`] keeps the best [`MAX_CANDIDATES`] wanted chunks of one peer, or of all peers that
+//! have everything, sorted. It is filled by one pass over the chunks and then used up, so that a
+//! pick costs a small part of a pass. A view may be stale: entries are checked when they are
+//! picked. It never misses a chunk: either it is `whole`, or an empty view is filled again.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -114,8 +114,8 @@ impl View {
         self.whole = false;
     }
 
-    /// The best wanted chunk that is not refused. `has`: the peer's chunks, `None` for all. `floor`: no
-    /// key is below it. At most [`MAX_CANDIDATES`] - 1 chunks may be refused.
+    /// The best wanted chunk that is not refused. `has`: the peer's chunks, `None` for all.
+    /// `floor`: no key is below it. At most [`MAX_CANDIDATES`] - 1 chunks may be refused.
     pub(super) fn pick(
         &mut self,
         wanted: &Wanted,

@@ -1,7 +1,7 @@
 //! The chooser's behaviour, state by state, as a reader of the policy would try it.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use core::time::Duration;
 

@@ -94,7 +94,8 @@ fn the_rarest_comes_first_and_seeders_do_not_count() {
     hand.put(Input::PeerJoined(LinkId(3)));
     hand.put(Input::PeerHasAll(LinkId(3)));
     let requests = hand.requests(Input::Allowed(true));
-    // Chunks 4 and 5 are had by the seeder alone, 0 by one more, 1 and 2 by two more, 3 by one more.
+    // Chunks 4 and 5 are had by the seeder alone, 0 by one more, 1 and 2 by two more, 3 by one
+    // more.
     assert_eq!(requests, [(1, 0), (2, 3), (3, 4)]);
 }
 
