@@ -76,9 +76,12 @@ impl Download {
             Has::All => self.view_of_all.pick(&self.wanted, None, 0, refused),
             Has::Some(_, 0, _) => None,
             Has::Some(set, _, view) => {
-                // The peer itself has what it is asked for.
+                // Mostly it has one of the best of all. If not, its own candidates, which it has
+                // itself and which are therefore had by one at least.
+                let refused_or_not_had = |chunk: u64| refused(chunk) || !set.contains(chunk);
+                let common = self.view_of_all.peek(&self.wanted, refused_or_not_had);
                 let floor = u8::from(self.order == Order::Rarest);
-                view.pick(&self.wanted, Some(set), floor, refused)
+                common.or_else(|| view.pick(&self.wanted, Some(set), floor, refused))
             }
         }
     }

@@ -124,6 +124,26 @@ impl View {
         refused: impl Fn(u64) -> bool,
     ) -> Option<u64> {
         loop {
+            match self.search(wanted, &refused) {
+                Some(chunk) => return Some(chunk),
+                None if self.whole => return None,
+                None => self.fill(wanted, has, floor),
+            }
+        }
+    }
+
+    /// For the view of everything: the best chunk that is not refused, if it is among the best of
+    /// all. Any number may be refused.
+    pub(super) fn peek(&mut self, wanted: &Wanted, refused: impl Fn(u64) -> bool) -> Option<u64> {
+        if !self.whole && self.best.len() < MAX_CANDIDATES / 8 {
+            self.fill(wanted, None, 0);
+        }
+        self.search(wanted, &refused)
+    }
+
+    /// The best candidate that is not refused; mends what is stale on the way.
+    fn search(&mut self, wanted: &Wanted, refused: &impl Fn(u64) -> bool) -> Option<u64> {
+        loop {
             let mut stale = Vec::new();
             let mut found = None;
             for entry in &self.best {
@@ -135,18 +155,15 @@ impl View {
                     break;
                 }
             }
-            let none_stale = stale.is_empty();
+            if stale.is_empty() {
+                return found;
+            }
+            // A mended entry may be better than the one found: once more.
             for (entry, current) in stale {
                 self.best.remove(&entry);
                 if let Some(key) = current {
                     self.offer(key, entry.1);
                 }
-            }
-            match found {
-                _ if !none_stale => {} // A corrected entry may be better than the one found.
-                Some(chunk) => return Some(chunk),
-                None if self.whole => return None,
-                None => self.fill(wanted, has, floor),
             }
         }
     }
