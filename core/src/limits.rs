@@ -88,6 +88,8 @@ pub const UNPROVEN_PIPELINE_CHUNKS: usize = 1;
 pub const INITIAL_PIPELINE_CHUNKS: usize = 8;
 /// A request without any progress for this long is asked elsewhere.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same while the download limit holds requests back: they may not have gone out yet.
+pub const LIMITED_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Sessions of one download.
 pub const MAX_PEERS_PER_DOWNLOAD: usize = 64;
 /// What a proven peer is asked for at least, if its rate carries it: with small files eight chunks

@@ -110,9 +110,8 @@ impl<M, I> Machine<M, I> {
     fn check(&self, name: &str) {
         for seed in 0..RUNS {
             let plain = self.run(name, seed, false);
-            assert_eq!(plain, self.run(name, seed, false), "{name} {seed}: not repeatable");
-            let backwards = self.run(name, seed, true);
-            assert_eq!(plain, backwards, "{name} {seed}: time that goes backwards matters");
+            same(&plain, &self.run(name, seed, false), name, seed, "it is not repeatable");
+            same(&plain, &self.run(name, seed, true), name, seed, "time that goes back matters");
         }
     }
 
@@ -213,6 +212,14 @@ impl<M, I> Machine<M, I> {
             assert_eq!(deadline, Instant::NEVER, "{name} {seed}: finished and waits");
         }
     }
+}
+
+/// Shows the first difference, not both transcripts.
+fn same(one: &[String], other: &[String], name: &str, seed: u64, trouble: &str) {
+    for (line, pair) in one.iter().zip(other).enumerate() {
+        assert_eq!(pair.0, pair.1, "{name}, run {seed}, line {line}: {trouble}");
+    }
+    assert_eq!(one.len(), other.len(), "{name}, run {seed}: {trouble}");
 }
 
 fn any_step(random: &mut Gen) -> Step {

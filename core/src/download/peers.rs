@@ -7,8 +7,8 @@ use super::rarity::View;
 use super::{ChunkSet, Download, DropReason, Event, Fill, Order, Wake};
 use crate::id::LinkId;
 use crate::limits::{
-    MAX_DROPPED_LINKS, MAX_LACKING_CHUNKS, MAX_PEERS_PER_DOWNLOAD, MAX_SILENT_STRIKES,
-    REQUEST_TIMEOUT, SILENT_REST, UNAVAILABLE_RETRY, UNPROVEN_PIPELINE_CHUNKS,
+    LIMITED_REQUEST_TIMEOUT, MAX_DROPPED_LINKS, MAX_LACKING_CHUNKS, MAX_PEERS_PER_DOWNLOAD,
+    MAX_SILENT_STRIKES, REQUEST_TIMEOUT, SILENT_REST, UNAVAILABLE_RETRY, UNPROVEN_PIPELINE_CHUNKS,
 };
 use crate::time::Instant;
 
@@ -212,6 +212,12 @@ impl Download {
 
     /// Nothing of what the peer was asked made any progress for [`REQUEST_TIMEOUT`].
     pub(super) fn silent(&mut self, link: LinkId) {
+        let Some(peer) = self.peers.get(&link) else { return };
+        if !self.allowed && self.now < peer.progress_at + LIMITED_REQUEST_TIMEOUT {
+            // The download limit may hold our requests back; the peer is not to blame for that.
+            self.deadlines.set(Wake::Silent(link), self.now + REQUEST_TIMEOUT);
+            return;
+        }
         let mut others = self.peers.iter().filter(|(other, _)| **other != link);
         let replaceable = others.any(|(_, other)| other.proven && other.strikes == 0);
         let alone = self.peers.len() == 1;

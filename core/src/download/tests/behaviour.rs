@@ -144,6 +144,20 @@ fn a_lone_silent_peer_is_asked_again() {
 }
 
 #[test]
+fn a_peer_is_not_silent_while_our_own_limit_holds_requests_back() {
+    let mut hand = Hand::new(2, Order::Rarest);
+    hand.join(ONE);
+    hand.put(Input::Allowed(false));
+    for _ in 0..9 {
+        hand.pass(30);
+        assert_eq!(hand.put(Input::Tick), (vec![], vec![]));
+    }
+    hand.pass(30);
+    assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    assert_eq!(hand.requests(Input::Allowed(true)), [(1, 0)]);
+}
+
+#[test]
 fn a_silent_peer_among_others_rests_and_is_dropped_in_the_end() {
     let mut hand = Hand::new(1_000, Order::Rarest);
     hand.join(ONE);
