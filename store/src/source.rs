@@ -66,6 +66,7 @@ pub struct Source {
     name: String,
     base: Base,
     stored: Stored,
+    hashed_bytes: u64,
     /// Of a folder.
     index: Option<Index>,
     /// Files that were read lately, by the number of their entry.
@@ -133,6 +134,12 @@ impl Source {
         self.stored.facts.bytes
     }
 
+    /// Bytes that had to be hashed now; the rest was known.
+    #[must_use]
+    pub fn hashed_bytes(&self) -> u64 {
+        self.hashed_bytes
+    }
+
     /// What was left out.
     #[must_use]
     pub fn skipped(&self) -> Skipped {
@@ -163,17 +170,10 @@ impl Source {
         read_proof(&nodes, spot.first_node, layout, spot.number, frame.proof_mut())
             .map_err(failed)?;
         let open = self.open(&spot)?;
-        let mut offset = spot.number * CHUNK_BYTES as u64;
-        for piece in frame.body_mut() {
-            open.file.read_exact_at(piece, offset).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => Unavailable::SourceChanged,
-                _ => Unavailable::ReadFailed,
-            })?;
-            offset += piece.len() as u64;
-        }
+        let read = read_frame(&open.file, spot.number * CHUNK_BYTES as u64, &mut frame);
         // After the bytes: what was read before this moment is what was hashed.
         match Stat::of(&open.file) {
-            Ok(stat) if stat == open.stat => Ok(frame),
+            Ok(stat) if stat == open.stat => read.map(|()| frame).map_err(failed),
             Ok(_) => Err(Unavailable::SourceChanged),
             Err(_) => Err(Unavailable::ReadFailed),
         }
@@ -194,12 +194,8 @@ impl Source {
         let layout = TreeLayout::new(manifest.length);
         let mut fill = || -> io::Result<()> {
             read_proof(&self.stored.root_tree(), 0, layout, number, frame.proof_mut())?;
-            let mut offset = number * CHUNK_BYTES as u64;
-            for piece in frame.body_mut() {
-                manifest.read_exact_at(piece, offset)?;
-                offset += piece.len() as u64;
-            }
-            Ok(())
+            let start = manifest.start + number * CHUNK_BYTES as u64;
+            read_frame(&manifest.file, start, &mut frame)
         };
         fill().map_err(|_| Unavailable::ReadFailed)?;
         Ok(frame)
@@ -226,7 +222,7 @@ impl Source {
         }))
     }
 
-    /// The file of a chunk, which must be the one that was hashed.
+    /// The file of a chunk; whether it is the one that was hashed is seen after reading.
     fn open(&self, spot: &Spot) -> Result<Arc<Open>, Unavailable> {
         {
             let mut open = lock(&self.open);
@@ -242,10 +238,6 @@ impl Source {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unavailable::SourceChanged,
             _ => Unavailable::ReadFailed,
         })?;
-        let now = Stat::of(&file).map_err(|_| Unavailable::ReadFailed)?;
-        if now != stat {
-            return Err(Unavailable::SourceChanged);
-        }
         let file = Arc::new(Open { file, stat });
         if chunk_count(spot.length_bytes) > 1 {
             let mut open = lock(&self.open);
@@ -254,4 +246,13 @@ impl Source {
         }
         Ok(file)
     }
+}
+
+/// Fills the body of a frame with what stands at `offset`.
+pub(crate) fn read_frame(file: &File, mut offset: u64, frame: &mut ChunkFrame) -> io::Result<()> {
+    for piece in frame.body_mut() {
+        file.read_exact_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
 }

@@ -11,6 +11,14 @@ use towpath_core::wire::{RequestId, Unavailable};
 
 use crate::{Error, Opened, Source, Target};
 
+/// A folder for a test with many files: in memory where there is room, because some disks take
+/// milliseconds to remove a file.
+pub(crate) fn roomy_folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let room = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    if room > 1 << 30 { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
 /// Bytes that look random and depend on `seed` (xorshift).
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

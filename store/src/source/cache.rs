@@ -82,6 +82,8 @@ impl Stored {
 #[derive(Debug)]
 pub(crate) struct Fresh {
     pub(crate) facts: Facts,
+    /// How much of it was not known before.
+    pub(crate) hashed_bytes: u64,
     pub(crate) list: List,
     pub(crate) manifest: Section,
     pub(crate) tree: Section,

@@ -161,7 +161,7 @@ fn read_and_hash(
     let length = piece.stat.size;
     let end = (piece.first + piece.count).min(chunk_count(length));
     let mut hashes = Vec::with_capacity(piece.count as usize);
-    let mut holes = Holes::of(file, length);
+    let mut holes = if piece.count > 1 { Holes::of(file, length) } else { Holes::none() };
     let start = piece.first * CHUNK_BYTES as u64;
     let bytes = std::num::NonZeroU64::new(piece.count * CHUNK_BYTES as u64);
     if piece.count > 1 {
@@ -203,6 +203,10 @@ impl Holes {
         use std::os::unix::fs::MetadataExt;
         let blocks = file.metadata().map_or(u64::MAX, |metadata| metadata.blocks());
         Self { is_sparse: blocks.saturating_mul(512) < length, data_from: None, asked_at: 0 }
+    }
+
+    fn none() -> Self {
+        Self { is_sparse: false, data_from: None, asked_at: 0 }
     }
 
     fn covers(&mut self, file: &File, chunk: u64) -> bool {

@@ -54,22 +54,23 @@ pub(super) fn prepare(
         let old = cache.find(&base).expect("it was just read");
         cache.touch(&base);
         progress(Prepared { done_bytes: walked.seen.total_bytes, ..walked.seen });
-        return source(name, base, old);
+        return source(name, base, old, 0);
     }
     let spool = || cache.temporary();
-    let fresh =
-        Assembly::new(&base, list, walked, old.as_ref(), &spool).map_err(cannot)?.run(progress)?;
+    let assembly = Assembly::new(&base, list, walked, old.as_ref(), &spool).map_err(cannot)?;
+    let fresh = assembly.run(progress)?;
+    let hashed_bytes = fresh.hashed_bytes;
     drop(old);
     let stored = cache.insert(&base, &fresh).map_err(cannot)?;
-    source(name, base, stored)
+    source(name, base, stored, hashed_bytes)
 }
 
-fn source(name: String, base: Base, stored: Stored) -> Result<Source, Error> {
+fn source(name: String, base: Base, stored: Stored, hashed_bytes: u64) -> Result<Source, Error> {
     let index = match stored.facts.descriptor.kind {
         Kind::File => None,
         Kind::Manifest => Some(check_manifest(stored.manifest(), &base)?),
     };
-    Ok(Source { name, base, stored, index, open: Mutex::default() })
+    Ok(Source { name, base, stored, hashed_bytes, index, open: Mutex::default() })
 }
 
 /// Reads our own manifest as a receiver would.
@@ -402,6 +403,7 @@ impl<'a> Assembly<'a> {
             },
             list: self.list,
             manifest,
+            hashed_bytes: seen.total_bytes - self.known_bytes,
             tree: Section::whole(tree, self.first_node * NODE_BYTES),
             root_tree: Section::whole(root_tree, root_nodes * NODE_BYTES),
         })

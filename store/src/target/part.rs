@@ -24,6 +24,7 @@ use crate::index::{FileEntry, Found, Index};
 use crate::limits::OPEN_FILES;
 use crate::lock;
 use crate::paths::{Below, create_file, open_file, split_path, timestamps};
+use crate::source::read_frame;
 use crate::tree::{NODE_BYTES, Section, read_proof};
 
 /// One space of a download.
@@ -306,11 +307,7 @@ impl Part {
             let tree = self.tree_of(&spot);
             read_proof(&tree, spot.first_node, spot.layout(), spot.number, frame.proof_mut())?;
             let file = self.open_for_reading(&spot)?;
-            let mut offset = spot.offset();
-            for piece in frame.body_mut() {
-                file.read_exact_at(piece, offset)?;
-                offset += piece.len() as u64;
-            }
+            read_frame(&file, spot.offset(), &mut frame)?;
             Ok(Some(frame))
         };
         fill().map_err(|_| Unavailable::ReadFailed)?.ok_or(Unavailable::NotHad)

@@ -6,7 +6,7 @@ use towpath_core::manifest::{Encoder, Entry, What};
 use towpath_core::merkle::{chunk_hash, chunk_length};
 
 use super::*;
-use crate::testing::{has, picture};
+use crate::testing::{has, picture, roomy_folder};
 
 fn write(path: PathBuf, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -340,7 +340,7 @@ fn more_than_the_disk_holds_is_refused_before_anything_is_made() {
 
 #[test]
 fn twenty_thousand_small_files_arrive_by_two_threads() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = roomy_folder();
     let (root, out) = (dir.path().join("root"), dir.path().join("out"));
     for folder in 0..100 {
         std::fs::create_dir_all(root.join(format!("{folder}"))).unwrap();
