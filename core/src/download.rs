@@ -10,21 +10,21 @@
 //! *had*. A chunk that is asked or stored has a [`Flight`]; when its last asker is gone without an
 //! arrival it is wanted again at once. What our disk refused is wanted again after a pause.
 //!
-//! # Which chunk ([`rarity`])
+//! # Which chunk ([`rarity`]; P6 to P9)
 //! The rarest that the peer has, ties by number; or in order, within a window.
 //!
-//! # How many ([`pipeline`])
+//! # How many ([`pipeline`]; P10 to P13)
 //! A peer that has not proven a chunk: one. Else twice its bandwidth-delay product. All together at
 //! most [`MAX_OUTSTANDING_BYTES`](crate::limits::MAX_OUTSTANDING_BYTES), and no more waiting for
 //! the disk than is on its way (or [`STORE_BACKLOG_BYTES`](crate::limits::STORE_BACKLOG_BYTES)).
 //! Whoever delivers has room again, so that the fast ones get more.
 //!
-//! # The end ([`asking`])
+//! # The end ([`asking`]; P21 to P23)
 //! A peer for which nothing is left may be asked for a chunk that another one was asked for, if it
 //! is likely to bring it sooner: the last of the longest queue. What arrives first cancels the
 //! other.
 //!
-//! # Blame ([`peers`])
+//! # Blame ([`peers`]; P15 to P20)
 //! A false chunk drops its sender. A peer silent for [`REQUEST_TIMEOUT`] loses its requests and
 //! rests; dropped after some times, if another one delivers. What a peer does not have or cannot
 //! read is asked elsewhere.

@@ -15,6 +15,9 @@
 //! number of times. When nothing is left the chooser says [`Event::Exhausted`] and is finished; its
 //! owner may make a new one later.
 //!
+//! Spec chapter "Peer": P1 (relay only after direct, and no way back), P2 (bounded dials), P3 (the
+//! other policies), P5 (reasons); P4 is the session's.
+//!
 //! Racing will come as new states and inputs: the attempts of a state are a list already, and an
 //! attempt that nobody waits for any more is ignored wherever its answer arrives.
 //!

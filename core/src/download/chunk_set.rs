@@ -6,7 +6,7 @@ use core::ops::Range;
 /// A set of chunk numbers, one bit each, the highest bit of a byte first (as on the wire).
 ///
 /// Safe against any length of `bits`: bytes that are missing count as zero, bits from `len` on are
-/// ignored.
+/// ignored (P7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChunkSet {
     /// Bits.

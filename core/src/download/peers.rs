@@ -78,7 +78,7 @@ impl Peer {
         has && !self.lacking.contains(&chunk)
     }
 
-    /// Requests that it may have open.
+    /// Requests that it may have open (P10, P12, P16).
     pub(super) fn limit(&self, chunk_bytes: u64) -> usize {
         if self.resting {
             0
@@ -188,7 +188,7 @@ impl Download {
         self.fill = Fill::All;
     }
 
-    /// Never uses this link again, and says so once.
+    /// Never uses this link again, and says so once (P15, P19).
     pub(super) fn drop_peer(&mut self, link: LinkId, reason: DropReason) {
         self.remove_peer(link, true);
         if !self.dropped.insert(link) {

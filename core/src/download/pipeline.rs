@@ -1,4 +1,4 @@
-//! How many requests one peer should have open: its bandwidth-delay product, twice.
+//! How many requests one peer should have open: its bandwidth-delay product, twice (P12).
 //!
 //! The rate is counted in chunks, so that the window follows whatever size chunks have: each
 //! arrival gives the sample *chunks that came since this one was asked ÷ time since then*, and the

@@ -158,6 +158,8 @@ impl World {
                 Output::Transmit(Transmit::Request(link, chunk)) => {
                     let peer = &mut self.peers[link.0 as usize];
                     assert!(!peer.gone, "a peer that is gone is asked");
+                    let had = peer.profile.has.as_ref().is_none_or(|has| has.contains(&chunk));
+                    assert!(had, "P6: asked for what it does not have");
                     assert!(peer.open.insert(chunk), "asked twice for {chunk}");
                     let delay = peer.profile.round_trip / 2;
                     self.at(self.now + delay, Happening::Asked(link.0 as usize, chunk));
@@ -194,6 +196,8 @@ impl World {
         self.max_open = self.max_open.max(open);
         let outstanding = (open as u64 + storing) * self.chunk_bytes;
         assert!(outstanding <= MAX_OUTSTANDING_BYTES.max(self.chunk_bytes), "{outstanding}");
+        let asked = self.download.flights.values().map(|flight| flight.askers.len());
+        assert!(asked.max().unwrap_or(0) <= 2, "P21: asked of more than two");
         for (index, peer) in self.peers.iter().enumerate() {
             assert!(peer.open.len() <= MAX_INCOMING_REQUESTS);
             let known = self.download.peers.get(&LinkId(index as u64));

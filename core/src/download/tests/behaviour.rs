@@ -72,6 +72,7 @@ fn an_empty_share_and_a_whole_one_are_complete_at_once() {
     assert_eq!(download.poll_output(), Output::Timeout(Instant::NEVER));
 }
 
+/// P10.
 #[test]
 fn a_new_peer_is_asked_for_one_chunk_until_it_has_proven_it() {
     let mut hand = Hand::new(100, Order::Rarest);
@@ -83,6 +84,7 @@ fn a_new_peer_is_asked_for_one_chunk_until_it_has_proven_it() {
     assert_eq!(transmits.len(), INITIAL_PIPELINE_CHUNKS);
 }
 
+/// P8.
 #[test]
 fn the_rarest_comes_first_and_seeders_do_not_count() {
     let mut hand = Hand::new(6, Order::Rarest);
@@ -99,6 +101,7 @@ fn the_rarest_comes_first_and_seeders_do_not_count() {
     assert_eq!(requests, [(1, 0), (2, 3), (3, 4)]);
 }
 
+/// P9.
 #[test]
 fn a_sequential_download_stays_within_its_window() {
     let mut hand = Hand::new(100, Order::Sequential { window: 3 });
@@ -110,6 +113,7 @@ fn a_sequential_download_stays_within_its_window() {
     assert_eq!(hand.requests(Input::Consumed(2)), [(1, 4), (1, 5)]);
 }
 
+/// P15.
 #[test]
 fn a_false_chunk_drops_its_sender_and_is_asked_elsewhere_at_once() {
     let mut hand = Hand::new(100, Order::Rarest);
@@ -129,6 +133,7 @@ fn a_false_chunk_drops_its_sender_and_is_asked_elsewhere_at_once() {
     assert_eq!(hand.requests(Input::Arrived(TWO, 10, CHUNK_BYTES)), [(2, 1)]);
 }
 
+/// P16.
 #[test]
 fn a_lone_silent_peer_is_asked_again() {
     let mut hand = Hand::new(1, Order::Rarest);
@@ -157,6 +162,7 @@ fn a_peer_is_not_silent_while_our_own_limit_holds_requests_back() {
     assert_eq!(hand.requests(Input::Allowed(true)), [(1, 0)]);
 }
 
+/// P16.
 #[test]
 fn a_silent_peer_among_others_rests_and_is_dropped_in_the_end() {
     let mut hand = Hand::new(1_000, Order::Rarest);
@@ -179,6 +185,7 @@ fn a_silent_peer_among_others_rests_and_is_dropped_in_the_end() {
     assert_eq!(dropped, [(104, end)]);
 }
 
+/// P17.
 #[test]
 fn a_request_that_is_passed_over_is_asked_elsewhere() {
     let mut hand = Hand::new(1_000, Order::Rarest);
@@ -198,6 +205,7 @@ fn a_request_that_is_passed_over_is_asked_elsewhere() {
     panic!("chunk 1 was never taken from the peer that ignores it");
 }
 
+/// P19.
 #[test]
 fn what_a_peer_does_not_have_is_asked_elsewhere_and_later_of_it_if_it_says_so() {
     let mut hand = Hand::new(1, Order::Rarest);
@@ -229,6 +237,7 @@ fn a_peer_that_has_nothing_of_what_it_claims_rests() {
     assert_eq!(hand.requests(Input::Tick).len(), 1);
 }
 
+/// P20.
 #[test]
 fn what_our_disk_refused_is_asked_again_later() {
     let mut hand = Hand::new(1, Order::Rarest);
@@ -249,6 +258,7 @@ fn nothing_is_asked_while_it_is_not_allowed() {
     assert_eq!(hand.requests(Input::Allowed(true)), [(1, 0)]);
 }
 
+/// P22, P23.
 #[test]
 fn the_last_chunk_of_a_peer_that_hangs_is_asked_of_another_and_cancelled() {
     let mut hand = Hand::new(2, Order::Rarest);
@@ -263,6 +273,7 @@ fn the_last_chunk_of_a_peer_that_hangs_is_asked_of_another_and_cancelled() {
     assert_eq!(events, [Event::Got(0), Event::Complete]);
 }
 
+/// P13.
 #[test]
 fn a_slow_disk_stops_the_requests() {
     let mut world =
@@ -273,6 +284,7 @@ fn a_slow_disk_stops_the_requests() {
     assert!(most <= 6 << 20, "{most} bytes on their way for nothing");
 }
 
+/// P12.
 #[test]
 fn one_far_peer_carries_a_gigabit() {
     let rate = 125_000_000;
