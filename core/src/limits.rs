@@ -73,6 +73,7 @@ pub const MAX_CONTROL_BACKLOG_BYTES: usize = 10 * 1024 * 1024;
 /// dropped.
 pub const MAX_ANSWER_BACKLOG_BYTES: usize = 256 * 1024;
 /// Requests of ours that a peer has not answered, cancelled ones included: as many as it must take.
+/// More wait in the session.
 pub const MAX_OUTGOING_REQUESTS: usize = MAX_INCOMING_REQUESTS;
 /// How often a session says how far a chunk has come, so that slow is not dead.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);

@@ -20,214 +20,39 @@
 //!   or a fixed number of bytes.
 
 mod chunk_frame;
+mod commands;
 mod handshake;
 pub mod preamble;
 mod receive;
 mod send;
 mod serve;
+mod types;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::close::{Awaited, CloseReason, Incompatibility, LocalClose, Misbehaviour, RemoteClose};
+use crate::close::{Awaited, CloseReason, Incompatibility, Misbehaviour, RemoteClose};
 use crate::crypto::noise::Finished;
-use crate::id::{ChunkRef, ContentKey, Hash, PeerId};
+use crate::id::PeerId;
 use crate::limits::{HANDSHAKE_TIMEOUT, IDLE_READ_BYTES, KEEPALIVE_INTERVAL, LIVENESS_TIMEOUT};
-use crate::limits::{MAX_ANSWER_BACKLOG_BYTES, MAX_CONTROL_BACKLOG_BYTES, MAX_OUTGOING_REQUESTS};
 use crate::limits::{READ_BYTES, REKEY_RECORDS};
 use crate::output::Output;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::{Handle, Message, RequestId, Unavailable};
+use crate::wire::Message;
 
 pub use chunk_frame::ChunkFrame;
+pub use types::{Command, Config, Event, Input, Role, Setup, Suite, Transmit};
 
 use handshake::{Handshaking, Next};
 use preamble::{VERSION_MAX, VERSION_MIN};
 use receive::{Item, Receiver};
 use send::Sender;
 use serve::{Dropped, Read, Serving};
-
-/// The cipher suites, by their byte on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Suite {
-    /// `Noise_*_25519_ChaChaPoly_SHA256`; everybody speaks it.
-    ChaChaPoly = 0,
-    /// `Noise_*_25519_AESGCM_SHA256`; where both sides have AES in hardware.
-    AesGcm = 1,
-}
-
-/// Which side of the handshake we are, and what follows from it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// We opened the stream.
-    Initiator {
-        /// The key that must be there (Noise IK); `None` for a stranger (XX).
-        remote: Option<PeerId>,
-        /// The suite to propose.
-        suite: Suite,
-    },
-    /// The stream came to us.
-    Responder {
-        /// Whether initiators that do not know our key (XX) are accepted.
-        accept_strangers: bool,
-        /// Whether AES-GCM is accepted.
-        accept_aes: bool,
-    },
-}
-
-/// What the node says of a session that is to be; the driver adds keys and makes a [`Config`] of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Setup {
-    /// Which side we are.
-    pub role: Role,
-    /// Our instance number, said in `Hello`.
-    pub instance: u64,
-}
-
-/// Everything that a session needs to start.
-pub struct Config {
-    /// What the node decided.
-    pub setup: Setup,
-    /// Our X25519 secret key.
-    pub secret_key: [u8; 32],
-    /// 32 fresh random bytes for the ephemeral key, from the driver, never used twice.
-    pub ephemeral: [u8; 32],
-    /// Bytes that bind the handshake to its carrier (the TLS exporter on QUIC); empty on TCP and relay.
-    pub channel_binding: Vec<u8>,
-}
-
-/// What a session takes.
-#[derive(Debug)]
-pub enum Input {
-    /// The clock reached the deadline, or just passed.
-    Tick,
-    /// Bytes of the stream, in order, in pieces of any size.
-    Received(BytesMut),
-    /// The stream ended (`None`) or broke.
-    Ended(Option<String>),
-    /// So many bytes of our `Send`s have been taken by the stream.
-    Sent {
-        /// Payload bytes.
-        bytes: usize,
-    },
-    /// A read that [`Transmit::ReadChunk`] asked for is done.
-    ChunkRead {
-        /// The request it was for.
-        request: RequestId,
-        /// The frame with its body filled in, or why not.
-        result: Result<ChunkFrame, Unavailable>,
-    },
-    /// A word of the node.
-    Command(Command),
-}
-
-/// What the node tells a session.
-#[derive(Debug)]
-pub enum Command {
-    /// Send this message.
-    Send(Message),
-    /// Serve this chunk for the peer's request: ask for it with `ReadChunk` when there is room.
-    Serve {
-        /// The peer's request.
-        request: RequestId,
-        /// Our share or download.
-        content: ContentKey,
-        /// Which chunk.
-        chunk: ChunkRef,
-    },
-    /// Do not serve this request after all, if it has not begun.
-    Forget {
-        /// The peer's request.
-        request: RequestId,
-    },
-    /// Send this request. Its chunk is expected from now on (at most [`crate::limits::CHUNK_BYTES`] and
-    /// [`crate::limits::MAX_PROOF_HASHES`]); a chunk that nobody expects is refused before memory is
-    /// taken for it.
-    Request {
-        /// Our number.
-        request: RequestId,
-        /// Our number of the share.
-        handle: Handle,
-        /// Which chunk.
-        chunk: ChunkRef,
-    },
-    /// A chunk buffer that is free again, to be filled with the next chunk.
-    Recycle(BytesMut),
-    /// Say goodbye and close.
-    Close(CloseReason),
-}
-
-/// What a session wants done.
-#[derive(Debug)]
-pub enum Transmit {
-    /// Write these bytes to the stream, in order. Report with `Sent`.
-    Send(Bytes),
-    /// Read at most so many bytes from the stream and no more until asked again.
-    Read {
-        /// The most bytes to hand in at once.
-        max: usize,
-    },
-    /// Read a chunk and its proof from the store into a [`ChunkFrame`], on the job pool.
-    ReadChunk {
-        /// The request it is for.
-        request: RequestId,
-        /// Our share or download.
-        content: ContentKey,
-        /// Which chunk.
-        chunk: ChunkRef,
-    },
-    /// Close the stream once everything before has been written.
-    CloseStream,
-}
-
-/// What a session tells the node.
-#[derive(Debug)]
-pub enum Event {
-    /// The handshake is complete and both versions fit.
-    Established {
-        /// The peer's key, proven.
-        peer: PeerId,
-        /// The peer's instance number, from its `Hello`.
-        instance: u64,
-        /// The suite in use.
-        suite: Suite,
-        /// Both sides' common hash, to which proofs of secrets are bound.
-        handshake_hash: [u8; 32],
-    },
-    /// A message (never `Hello`, `Ping`, `Pong`, `Bye`: the session handles those itself).
-    Message(Message),
-    /// Some of a chunk's bytes came; at most once a second per request, so that slow is not dead.
-    Progress {
-        /// Our request.
-        request: RequestId,
-        /// Bytes of it so far.
-        bytes: usize,
-    },
-    /// A whole chunk came. Not verified.
-    Chunk {
-        /// Our request.
-        request: RequestId,
-        /// Its proof.
-        proof: Vec<Hash>,
-        /// Its bytes.
-        data: BytesMut,
-    },
-    /// A chunk that we serve was handed to the stream, or could not be read.
-    Served {
-        /// The peer's request.
-        request: RequestId,
-        /// Body bytes, or why not (the session has told the peer).
-        result: Result<usize, Unavailable>,
-    },
-    /// The end, exactly once.
-    Closed(CloseReason),
-}
 
 /// One link to one peer.
 pub struct Session {
@@ -267,6 +92,8 @@ struct Open {
     handshake_hash: [u8; 32],
     /// Whether the peer's `Hello` has come.
     established: bool,
+    /// Requests that wait until the peer has answered others.
+    held: VecDeque<Message>,
 }
 
 impl fmt::Debug for Session {
@@ -444,6 +271,7 @@ impl Session {
             suite,
             handshake_hash: finished.handshake_hash,
             established: false,
+            held: VecDeque::new(),
         }));
     }
 
@@ -467,6 +295,7 @@ impl Session {
         if let Some((request, bytes)) = open.receiver.progress(self.now) {
             self.event(Event::Progress { request, bytes });
         }
+        self.send_held();
     }
 
     fn message(&mut self, message: Message) {
@@ -517,122 +346,6 @@ impl Session {
         open.established = true;
         let (peer, suite, handshake_hash) = (open.peer, open.suite, open.handshake_hash);
         self.event(Event::Established { peer, instance, suite, handshake_hash });
-    }
-
-    fn command(&mut self, command: Command) {
-        let open = match &mut self.state {
-            State::Open(open) if open.established => open,
-            State::Open(_) | State::Handshaking(_) | State::Closed => match command {
-                Command::Close(reason) => return self.close(reason),
-                Command::Recycle(_) | Command::Forget { .. } => return,
-                Command::Send(_) | Command::Serve { .. } | Command::Request { .. } => {
-                    panic!("commands wait for `Established`")
-                }
-            },
-        };
-        match command {
-            Command::Send(message) => self.send(message),
-            Command::Serve { request, content, chunk } => {
-                if !open.serving.serve(Read { request, content, chunk }) {
-                    let result = Err(Unavailable::Withdrawn);
-                    self.event(Event::Served { request, result });
-                }
-            }
-            Command::Forget { request } => self.take_back(request),
-            Command::Request { request, handle, chunk } => {
-                self.send(Message::Request { request, handle, chunk });
-            }
-            Command::Recycle(buffer) => open.receiver.recycle(buffer),
-            Command::Close(reason) => self.close(reason),
-        }
-    }
-
-    fn send(&mut self, message: Message) {
-        let State::Open(open) = &mut self.state else { return };
-        match &message {
-            Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. } | Message::Bye => {
-                panic!("the session itself says hello, ping, pong and bye")
-            }
-            Message::Request { request, .. } => {
-                if open.receiver.awaited() >= MAX_OUTGOING_REQUESTS {
-                    return self.close(CloseReason::Timeout(Awaited::Answer));
-                }
-                open.receiver.expect(*request);
-            }
-            Message::Cancel { request } => {
-                if !open.receiver.awaits(*request) {
-                    return; // Its answer has come already.
-                }
-            }
-            Message::Unavailable { request, .. } => match open.serving.take_back(*request) {
-                Dropped::Nothing => return, // Answered already, or after its read.
-                Dropped::WasAsked => {}
-                Dropped::WasQueued => self.withdrawn(*request),
-            },
-            Message::Open { .. }
-            | Message::Opened { .. }
-            | Message::Refused { .. }
-            | Message::HaveAll { .. }
-            | Message::HaveBits { .. }
-            | Message::HaveChunk { .. }
-            | Message::Complete { .. } => {}
-        }
-        let State::Open(open) = &mut self.state else { return };
-        open.sender.message(&message);
-        self.check_backlog();
-    }
-
-    /// A request is cancelled by the peer or by the node: answered, unless its read is under way.
-    fn take_back(&mut self, request: RequestId) {
-        let State::Open(open) = &mut self.state else { return };
-        let dropped = open.serving.take_back(request);
-        if dropped == Dropped::Nothing {
-            return;
-        }
-        open.sender.message(&Message::Unavailable { request, why: Unavailable::Withdrawn });
-        if dropped == Dropped::WasQueued {
-            self.withdrawn(request);
-        }
-        self.check_backlog();
-    }
-
-    fn withdrawn(&mut self, request: RequestId) {
-        self.event(Event::Served { request, result: Err(Unavailable::Withdrawn) });
-    }
-
-    fn chunk_read(&mut self, request: RequestId, result: Result<ChunkFrame, Unavailable>) {
-        let State::Open(open) = &mut self.state else { return };
-        let Some(wanted) = open.serving.read(request) else { return };
-        let frame = if wanted { result } else { Err(Unavailable::Withdrawn) };
-        match frame {
-            Ok(frame) => {
-                self.flush();
-                let State::Open(open) = &mut self.state else { return };
-                assert_eq!(frame.request(), request, "a read answers its own request");
-                let length_bytes = frame.length_bytes();
-                let bytes = open.sender.chunk(frame);
-                self.hand_over(bytes);
-                self.event(Event::Served { request, result: Ok(length_bytes) });
-            }
-            Err(why) => {
-                open.sender.message(&Message::Unavailable { request, why });
-                self.event(Event::Served { request, result: Err(why) });
-                self.check_backlog();
-            }
-        }
-    }
-
-    /// A peer that lets our messages pile up is dropped.
-    fn check_backlog(&mut self) {
-        let State::Open(open) = &mut self.state else { return };
-        if open.sender.answer_bytes() > MAX_ANSWER_BACKLOG_BYTES {
-            let limit = LocalClose::Limit("MAX_ANSWER_BACKLOG_BYTES");
-            return self.closed(CloseReason::Local(limit));
-        }
-        if open.sender.control_bytes() > MAX_CONTROL_BACKLOG_BYTES {
-            let limit = LocalClose::Limit("MAX_CONTROL_BACKLOG_BYTES");
-            self.closed(CloseReason::Local(limit));
-        }
     }
 
     /// Hands queued messages to the stream.

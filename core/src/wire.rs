@@ -94,7 +94,8 @@ pub enum Message {
         /// Which chunk.
         chunk: ChunkRef,
     },
-    /// The requester does not need it any more. It may still come.
+    /// The requester does not need it any more. It may still come; if not, `Unavailable` with `Withdrawn`
+    /// comes: every request has exactly one answer.
     Cancel {
         /// Number of the request.
         request: RequestId,
@@ -134,6 +135,6 @@ pub enum Unavailable {
     SourceChanged = 1,
     /// The seeder cannot read its disk.
     ReadFailed = 2,
-    /// The share was taken back.
+    /// The share or the request was taken back.
     Withdrawn = 3,
 }
