@@ -70,6 +70,8 @@ pub enum Incompatibility {
     Suite,
     /// The responder does not take this handshake pattern.
     Pattern,
+    /// The responder has another key than the one that was called.
+    Key,
 }
 
 impl fmt::Display for CloseReason {
@@ -96,6 +98,9 @@ impl fmt::Display for CloseReason {
             }
             Self::Incompatible(Incompatibility::Pattern) => {
                 f.write_str("it does not accept strangers")
+            }
+            Self::Incompatible(Incompatibility::Key) => {
+                f.write_str("it has another key than the one expected")
             }
         }
     }

@@ -381,7 +381,9 @@ impl Node {
             }
         }
         let error = match reason {
-            CloseReason::Remote(_) | CloseReason::Misbehaved(_) => DialError::WrongPeer,
+            CloseReason::Remote(_)
+            | CloseReason::Misbehaved(_)
+            | CloseReason::Incompatible(Incompatibility::Key) => DialError::WrongPeer,
             CloseReason::Local(_) | CloseReason::Timeout(_) | CloseReason::Incompatible(_) => {
                 DialError::Other(reason.to_string())
             }

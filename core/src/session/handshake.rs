@@ -129,7 +129,7 @@ impl Handshaking {
         if !self.preamble(send)? {
             return Ok(Next::Wait);
         }
-        while self.message()? {
+        while self.message(send)? {
             let State::Noise(noise) = &mut self.state else { return Ok(Next::Wait) };
             if !noise.is_finished() {
                 put_record(send, &noise.write_message().map_err(broken)?);
@@ -178,7 +178,7 @@ impl Handshaking {
     }
 
     /// Reads the next Noise message if it is whole; answers whether it was.
-    fn message(&mut self) -> Result<bool, CloseReason> {
+    fn message(&mut self, send: &mut Vec<u8>) -> Result<bool, CloseReason> {
         let State::Noise(noise) = &mut self.state else { return Ok(false) };
         let Some(prefix) = self.received.first_chunk::<2>() else {
             return Ok(false);
@@ -202,7 +202,16 @@ impl Handshaking {
         if self.received.len() < 2 + length {
             return Ok(false);
         }
-        noise.read_message(&self.received[2..2 + length]).map_err(broken)?;
+        let read = noise.read_message(&self.received[2..2 + length]);
+        // An initiator that called another key learns that much; it is not answered as a stranger.
+        if read == Err(HandshakeError("handshake_forged"))
+            && self.pattern == Pattern::Ik
+            && !self.initiator
+        {
+            send.extend(preamble::refusal(Incompatibility::Key).iter().flatten());
+            return Err(CloseReason::Incompatible(Incompatibility::Key));
+        }
+        read.map_err(broken)?;
         self.received.drain(..2 + length);
         self.messages += 1;
         Ok(true)

@@ -75,6 +75,7 @@ pub const fn refusal(why: Incompatibility) -> Option<[u8; REFUSAL_BYTES]> {
         Incompatibility::Version => 1,
         Incompatibility::Pattern => 2,
         Incompatibility::Suite => 3,
+        Incompatibility::Key => 4,
     };
     let [a, b, c, d] = MAGIC;
     Some([0, 0, a, b, c, d, reason])
@@ -95,6 +96,7 @@ pub fn read_refusal(bytes: &[u8]) -> Result<Option<Incompatibility>, Incompatibi
         Some(1) => Ok(Some(Incompatibility::Version)),
         Some(2) => Ok(Some(Incompatibility::Pattern)),
         Some(3) => Ok(Some(Incompatibility::Suite)),
+        Some(4) => Ok(Some(Incompatibility::Key)),
         Some(_) => Err(Incompatibility::Magic),
     }
 }
@@ -126,7 +128,8 @@ mod tests {
 
     #[test]
     fn refusals_name_what_is_missing() {
-        for why in [Incompatibility::Version, Incompatibility::Pattern, Incompatibility::Suite] {
+        use Incompatibility::{Key, Pattern as Handshake, Suite as Cipher, Version};
+        for why in [Version, Handshake, Cipher, Key] {
             let bytes = refusal(why).unwrap();
             assert_eq!(read_refusal(&bytes), Ok(Some(why)));
             assert_eq!(read_refusal(&bytes[..6]), Ok(None));
