@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn refusals_name_what_is_missing() {
-        use Incompatibility::{Key, Pattern as Handshake, Suite as Cipher, Version};
-        for why in [Version, Handshake, Cipher, Key] {
+        let (version, key) = (Incompatibility::Version, Incompatibility::Key);
+        for why in [version, Incompatibility::Pattern, Incompatibility::Suite, key] {
             let bytes = refusal(why).unwrap();
             assert_eq!(read_refusal(&bytes), Ok(Some(why)));
             assert_eq!(read_refusal(&bytes[..6]), Ok(None));
