@@ -1,6 +1,7 @@
 //! What a session costs: a handshake, a chunk on its way out, a chunk on its way in.
 //!
-//! Both ends run in memory; only the end that is measured is timed. Throughput is that of chunk bytes.
+//! Both ends run in memory; only the end that is measured is timed. Throughput is that of chunk
+//! bytes.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! AEADs, Noise handshakes, records, and the proof that opens a private share.
 //!
-//! [`aead`] is the one place that touches a cipher; it has two providers with the same behaviour (pure
-//! Rust, and aws-lc-rs behind the feature of that name). [`noise`] runs a handshake and ends in two
-//! [`record::RecordCipher`]s, one for each direction. Key material is erased when it is dropped, as far
-//! as the libraries underneath allow.
+//! [`aead`] is the one place that touches a cipher; it has two providers with the same behaviour
+//! (pure Rust, and aws-lc-rs behind the feature of that name). [`noise`] runs a handshake and ends
+//! in two [`record::RecordCipher`]s, one for each direction. Key material is erased when it is
+//! dropped, as far as the libraries underneath allow.
 
 pub mod aead;
 pub mod noise;

@@ -1,23 +1,27 @@
 //! One link to one peer: Noise handshake, records, frames.
 //!
-//! A session runs in the task of its stream and talks to the node in small owned events. It decrypts a
-//! chunk straight into the buffer that will be hashed and written, and seals a chunk in place in the
-//! buffer ([`ChunkFrame`]) into which the store read it.
+//! A session runs in the task of its stream and talks to the node in small owned events. It
+//! decrypts a chunk straight into the buffer that will be hashed and written, and seals a chunk in
+//! place in the buffer ([`ChunkFrame`]) into which the store read it.
 //!
 //! # The flow
 //! 1. *Handshaking* ([`handshake`]): clear preamble, Noise messages. Fails: closed, by blame.
-//! 2. *Greeting*: both sides say `Hello`. The peer's fits: `Established`. Steps 1 and 2 have one timeout.
-//! 3. *Established*: messages go to the node; chunks that were requested are received ([`receive`]), chunks
-//!    that the node lets the peer have are read and sent ([`serve`], [`send`]).
+//! 2. *Greeting*: both sides say `Hello`. The peer's fits: `Established`. Steps 1 and 2 have one
+//!    timeout.
+//! 3. *Established*: messages go to the node; chunks that were requested are received
+//!    ([`receive`]), chunks that the node lets the peer have are read and sent ([`serve`],
+//!    [`send`]).
 //! 4. *Closed*: `Event::Closed` once; after that inputs are swallowed.
 //!
 //! # Promises
-//! - Every request of the peer is answered exactly once, by its chunk or by `Unavailable`; a cancelled one
-//!   too. Every `Serve` is answered by exactly one `Served`, unless the session closes first.
+//! - Every request of the peer is answered exactly once, by its chunk or by `Unavailable`; a
+//!   cancelled one too. Every `Serve` is answered by exactly one `Served`, unless the session
+//!   closes first.
 //! - One `Read` at a time: the next is asked for when the bytes of the last one are used up.
-//! - A chunk is read from the store only while fewer than `MAX_SEND_BACKLOG_BYTES` wait for the stream.
-//! - A peer that asks and does not read, sends nothing, or takes nothing, is dropped after a fixed time
-//!   or a fixed number of bytes.
+//! - A chunk is read from the store only while fewer than `MAX_SEND_BACKLOG_BYTES` wait for the
+//!   stream.
+//! - A peer that asks and does not read, sends nothing, or takes nothing, is dropped after a fixed
+//!   time or a fixed number of bytes.
 
 mod chunk_frame;
 mod commands;
@@ -43,7 +47,7 @@ use crate::limits::{READ_BYTES, REKEY_RECORDS};
 use crate::output::Output;
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::Message;
+use crate::wire::{Message, RequestId};
 
 pub use chunk_frame::ChunkFrame;
 pub use types::{Command, Config, Event, Input, Role, Setup, Suite, Transmit};
@@ -93,7 +97,7 @@ struct Open {
     /// Whether the peer's `Hello` has come.
     established: bool,
     /// Requests that wait until the peer has answered others.
-    held: VecDeque<Message>,
+    held: VecDeque<(RequestId, Message)>,
 }
 
 impl fmt::Debug for Session {

@@ -1,9 +1,10 @@
 //! The messages of the chunk protocol, inside a session's encryption (spec chapter "Session").
 //!
-//! Frames form one byte stream over the records of a session; record boundaries carry no meaning. A frame
-//! is `type u8 ‖ length u32 ‖ body`; all but `Chunk` are at most [`crate::limits::MAX_FRAME_BYTES`].
-//! A chunk's body is handled apart ([`crate::session`]), because its bytes go straight from the cipher
-//! into their buffer. [`Message::encode`] and [`Message::decode`] are the codec of all others.
+//! Frames form one byte stream over the records of a session; record boundaries carry no meaning. A
+//! frame is `type u8 ‖ length u32 ‖ body`; all but `Chunk` are at most
+//! [`crate::limits::MAX_FRAME_BYTES`]. A chunk's body is handled apart ([`crate::session`]),
+//! because its bytes go straight from the cipher into their buffer. [`Message::encode`] and
+//! [`Message::decode`] are the codec of all others.
 
 pub(crate) mod codec;
 
@@ -23,8 +24,8 @@ pub struct RequestId(pub u32);
 /// A control message. `Chunk` is not among them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
-    /// First message of both sides: the version range again (inside the encryption, so that nobody can
-    /// have lowered it), and which instance of the key this is.
+    /// First message of both sides: the version range again (inside the encryption, so that nobody
+    /// can have lowered it), and which instance of the key this is.
     Hello {
         /// Lowest protocol version that the sender speaks.
         version_min: u16,
@@ -59,8 +60,8 @@ pub enum Message {
         /// The requester's number.
         handle: Handle,
     },
-    /// The sender has all chunks of this space of an opened share. `handle` is the *receiver's* number
-    /// when the sender is the seeder of it; the same in `HaveBits` and `HaveChunk`.
+    /// The sender has all chunks of this space of an opened share. `handle` is the *receiver's*
+    /// number when the sender is the seeder of it; the same in `HaveBits` and `HaveChunk`.
     HaveAll {
         /// The requester's number.
         handle: Handle,
@@ -94,8 +95,8 @@ pub enum Message {
         /// Which chunk.
         chunk: ChunkRef,
     },
-    /// The requester does not need it any more. It may still come; if not, `Unavailable` with `Withdrawn`
-    /// comes: every request has exactly one answer.
+    /// The requester does not need it any more. It may still come; if not, `Unavailable` with
+    /// `Withdrawn` comes: every request has exactly one answer.
     Cancel {
         /// Number of the request.
         request: RequestId,

@@ -11,16 +11,8 @@ use std::path::{Path, PathBuf};
 /// (path, rule) pairs that are known and will be mended.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("core/src/codec.rs", "line"),
-    ("core/src/crypto.rs", "line"),
-    ("core/src/crypto/aead.rs", "line"),
-    ("core/src/crypto/aead/pure.rs", "line"),
-    ("core/src/crypto/noise.rs", "line"),
     // `dyn`: the resolver trait of snow is made of boxes.
     ("core/src/crypto/noise/resolver.rs", "banned"),
-    ("core/src/crypto/noise/resolver.rs", "line"),
-    ("core/src/crypto/noise/tests.rs", "head"),
-    ("core/src/crypto/proof.rs", "line"),
-    ("core/src/crypto/record.rs", "line"),
     ("core/src/deadlines.rs", "line"),
     ("core/src/lib.rs", "line"),
     ("core/src/manifest/tests.rs", "head"),
@@ -42,23 +34,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("core/src/relay/hub.rs", "banned"),
     ("core/src/relay/hub.rs", "line"),
     ("core/src/rng.rs", "line"),
-    ("core/src/session.rs", "file"),
-    ("core/src/session.rs", "line"),
-    ("core/src/session/chunk_frame.rs", "line"),
-    ("core/src/session/handshake.rs", "line"),
-    ("core/src/session/preamble.rs", "line"),
-    ("core/src/session/receive.rs", "line"),
-    ("core/src/session/send.rs", "line"),
-    ("core/src/session/serve.rs", "line"),
     ("core/src/tracker_api.rs", "line"),
     ("core/src/tracker_api/json.rs", "line"),
     ("core/src/tracker_api/tests.rs", "head"),
     ("core/src/tracker_api/tests.rs", "line"),
-    ("core/src/wire.rs", "line"),
-    ("core/src/wire/codec.rs", "line"),
-    ("core/src/wire/codec/tests.rs", "head"),
-    ("core/src/wire/codec/tests.rs", "line"),
-    ("core/tests/vectors_session.rs", "banned"),
 ];
 
 /// Crates that are not read yet, because they are being built. This list only shrinks too.

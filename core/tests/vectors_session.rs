@@ -1,7 +1,5 @@
 //! Vectors of `spec/vectors` that the session must reproduce byte for byte.
 
-#![allow(clippy::unwrap_used)] // helpers of tests: a failure is a failed test
-
 use bytes::BytesMut;
 use serde_json::Value;
 use towpath_core::close::{CloseReason, LocalClose};
@@ -21,16 +19,19 @@ use towpath_core::wire::{Handle, Message, RequestId, Unavailable};
 
 fn unhex(value: &Value) -> Vec<u8> {
     let text = value.as_str().expect("hex text");
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex digits"))
+        .collect()
 }
 
 fn key(value: &Value) -> [u8; 32] {
-    unhex(value).try_into().unwrap()
+    unhex(value).try_into().expect("32 bytes")
 }
 
 fn load(text: &str) -> Vec<Value> {
-    let value: Value = serde_json::from_str(text).unwrap();
-    value["vectors"].as_array().unwrap().clone()
+    let value: Value = serde_json::from_str(text).expect("a JSON file");
+    value["vectors"].as_array().expect("an array of vectors").clone()
 }
 
 #[test]
@@ -221,13 +222,13 @@ fn chunks_are_cut_as_the_spec_says() {
 }
 
 fn message(value: &Value) -> Message {
-    let number = |name: &str| value[name].as_u64().unwrap();
+    let number = |name: &str| value[name].as_u64().expect("a number");
     let small = |name: &str| number(name) as u32;
     let handle = || Handle(small("handle"));
     let request = || RequestId(small("request"));
-    let space = || Space::try_from(number("space") as u8).unwrap();
+    let space = || Space::try_from(number("space") as u8).expect("a space");
     let chunk = || ChunkRef { space: space(), index: number("index") };
-    match value["type"].as_str().unwrap() {
+    match value["type"].as_str().expect("a type") {
         "Hello" => Message::Hello {
             version_min: number("version_min") as u16,
             version_max: number("version_max") as u16,
@@ -242,11 +243,11 @@ fn message(value: &Value) -> Message {
             handle: handle(),
             proof: key(&value["proof"]),
             descriptor: Descriptor {
-                kind: Kind::try_from(number("kind") as u8).unwrap(),
+                kind: Kind::try_from(number("kind") as u8).expect("a kind"),
                 length_bytes: number("length"),
                 root: Hash(key(&value["root"])),
             },
-            name: value["name"].as_str().unwrap().into(),
+            name: value["name"].as_str().expect("a name").into(),
         },
         "Refused" => Message::Refused { handle: handle() },
         "HaveAll" => Message::HaveAll { handle: handle(), space: space() },

@@ -59,7 +59,8 @@ impl Key {
         self.key.seal(&nonce(self.suite, counter), ad, data)
     }
 
-    /// Decrypts `sealed`, whose last 16 bytes are the tag, in place; answers the plaintext's length.
+    /// Decrypts `sealed`, whose last 16 bytes are the tag, in place; answers the plaintext's
+    /// length.
     ///
     /// # Errors
     /// [`Forged`] if the tag is missing or wrong; `sealed` then holds nothing of use.
@@ -77,8 +78,8 @@ impl Key {
     /// Decrypts `sealed`, whose last 16 bytes are the tag, into `out`.
     ///
     /// # Errors
-    /// [`Forged`] if the tag is missing or wrong, or if `out` is not exactly as long as the plaintext;
-    /// `out` then holds nothing of use.
+    /// [`Forged`] if the tag is missing or wrong, or if `out` is not exactly as long as the
+    /// plaintext; `out` then holds nothing of use.
     pub fn open_into(
         &self,
         counter: u64,

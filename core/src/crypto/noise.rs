@@ -1,4 +1,5 @@
-//! A Noise handshake, IK or XX over X25519 and SHA-256, from the first message to two record ciphers.
+//! A Noise handshake, IK or XX over X25519 and SHA-256, from the first message to two record
+//! ciphers.
 //!
 //! ```text
 //! IK:  <- s                        XX:  -> e
@@ -7,12 +8,13 @@
 //!      <- e, ee, se
 //! ```
 //!
-//! The pattern logic is snow's; the primitives are ours ([`resolver`]): X25519 that refuses an all-zero
-//! result, and an ephemeral key made of exactly the 32 bytes that were handed in, once. A handshake that
-//! failed is over: its state is dropped at once, and every later call fails too. Only a complete one
-//! gives keys away, because [`Handshake::finish`] consumes it.
+//! The pattern logic is snow's; the primitives are ours ([`resolver`]): X25519 that refuses an
+//! all-zero result, and an ephemeral key made of exactly the 32 bytes that were handed in, once. A
+//! handshake that failed is over: its state is dropped at once, and every later call fails too.
+//! Only a complete one gives keys away, because [`Handshake::finish`] consumes it.
 //!
-//! Sessions and the relay's login use empty payloads and demand them: IK's first payload can be replayed.
+//! Sessions and the relay's login use empty payloads and demand them: IK's first payload can be
+//! replayed.
 
 mod resolver;
 
@@ -96,8 +98,8 @@ pub struct Finished {
 }
 
 impl Handshake {
-    /// Begins a handshake. `ephemeral` are 32 fresh random bytes that are never used twice; `remote` is
-    /// the key that must be there.
+    /// Begins a handshake. `ephemeral` are 32 fresh random bytes that are never used twice;
+    /// `remote` is the key that must be there.
     ///
     /// # Panics
     /// If an IK initiator does not say whom it expects: our own mistake.
@@ -140,9 +142,9 @@ impl Handshake {
     /// Takes the other side's next message, whose payload must be empty.
     ///
     /// # Errors
-    /// `handshake_order` if it is not its turn, `handshake_length`, `handshake_key` (all-zero shared
-    /// secret), `handshake_forged` (tampered with, or meant for another key), `handshake_payload`,
-    /// `handshake_other_key` (not the key that was expected).
+    /// `handshake_order` if it is not its turn, `handshake_length`, `handshake_key` (all-zero
+    /// shared secret), `handshake_forged` (tampered with, or meant for another key),
+    /// `handshake_payload`, `handshake_other_key` (not the key that was expected).
     pub fn read_message(&mut self, message: &[u8]) -> Result<(), HandshakeError> {
         if self.read_payload(message)?.is_empty() {
             return Ok(());
@@ -220,7 +222,8 @@ impl Handshake {
         Finished { remote, handshake_hash, send, receive }
     }
 
-    /// Runs one message; a failure ends the handshake, because snow rolls back its hashes, not its key.
+    /// Runs one message; a failure ends the handshake, because snow rolls back its hashes, not its
+    /// key.
     fn step<T>(
         &mut self,
         message: impl FnOnce(&mut HandshakeState) -> Result<T, snow::Error>,

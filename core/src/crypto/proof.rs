@@ -1,8 +1,8 @@
 //! The proof that opens a share: each side shows that it knows the secret, bound to this session.
 //!
-//! `HMAC-SHA-256(secret, "towpath proof v1" ‖ role ‖ locator ‖ handshake hash)` (RFC 2104), role 1 for
-//! the requester and 2 for the seeder. The handshake hash is the same only for the two ends of one
-//! session, so that a proof that somebody saw is worth nothing elsewhere.
+//! `HMAC-SHA-256(secret, "towpath proof v1" ‖ role ‖ locator ‖ handshake hash)` (RFC 2104), role 1
+//! for the requester and 2 for the seeder. The handshake hash is the same only for the two ends of
+//! one session, so that a proof that somebody saw is worth nothing elsewhere.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

@@ -1,7 +1,8 @@
-//! One direction of a session: a key, a counter, and the rekey that both sides do at the same record.
+//! One direction of a session: a key, a counter, and the rekey that both sides do at the same
+//! record.
 //!
-//! A record is `length u16 ‖ Noise transport message`. This module knows the message alone; the length
-//! prefix belongs to the stream ([`crate::session`]).
+//! A record is `length u16 ‖ Noise transport message`. This module knows the message alone; the
+//! length prefix belongs to the stream ([`crate::session`]).
 
 use core::fmt;
 

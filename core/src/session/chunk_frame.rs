@@ -5,8 +5,8 @@
 //!  ^ record length                           ^ tag
 //! ```
 //!
-//! If all of it fits into one record it is one record. Else the header's record takes what whole records
-//! leave over, as long as that is little (256 KiB are four whole records and 68 bytes).
+//! If all of it fits into one record it is one record. Else the header's record takes what whole
+//! records leave over, as long as that is little (256 KiB are four whole records and 68 bytes).
 
 use bytes::{Bytes, BytesMut};
 
@@ -24,8 +24,8 @@ const PREFIX_BYTES: usize = 2;
 const WHOLE_BYTES: usize = PREFIX_BYTES + MAX_RECORD_PLAINTEXT_BYTES + TAG_BYTES;
 const HASH_BYTES: usize = 32;
 
-/// A chunk on its way out: one buffer with room for record lengths and tags, laid out so that the store
-/// reads the body into its final place and the session seals it there.
+/// A chunk on its way out: one buffer with room for record lengths and tags, laid out so that the
+/// store reads the body into its final place and the session seals it there.
 #[derive(Debug)]
 pub struct ChunkFrame {
     buffer: BytesMut,
@@ -35,8 +35,9 @@ pub struct ChunkFrame {
 }
 
 impl ChunkFrame {
-    /// A frame for a chunk of `length_bytes` with `proof_hashes` hashes; `buffer` is used again if it is
-    /// large enough. Keep its length (do not clear it): only bytes beyond it are filled with zeros.
+    /// A frame for a chunk of `length_bytes` with `proof_hashes` hashes; `buffer` is used again if
+    /// it is large enough. Keep its length (do not clear it): only bytes beyond it are filled with
+    /// zeros.
     ///
     /// # Panics
     /// If `length_bytes` is not in `1..=CHUNK_BYTES`, or `proof_hashes` above `MAX_PROOF_HASHES`.

@@ -42,7 +42,7 @@ impl Session {
             }
             Message::Request { request, .. } => {
                 if open.receiver.awaited() >= MAX_OUTGOING_REQUESTS {
-                    return open.held.push_back(message);
+                    return open.held.push_back((*request, message));
                 }
                 open.receiver.expect(*request);
             }
@@ -77,7 +77,7 @@ impl Session {
     pub(super) fn send_held(&mut self) {
         while let State::Open(open) = &mut self.state
             && open.receiver.awaited() < MAX_OUTGOING_REQUESTS
-            && let Some(message) = open.held.pop_front()
+            && let Some((_, message)) = open.held.pop_front()
         {
             self.send(message);
         }
@@ -86,9 +86,11 @@ impl Session {
     /// Takes back a request that was not sent yet: it gets its one answer from us.
     fn cancel_held(&mut self, cancelled: RequestId) -> bool {
         let State::Open(open) = &mut self.state else { return false };
-        let of = |message: &Message| matches!(message, Message::Request { request, .. } if *request == cancelled);
-        let Some(place) = open.held.iter().position(of) else { return false };
-        open.held.remove(place);
+        let before = open.held.len();
+        open.held.retain(|(request, _)| *request != cancelled);
+        if open.held.len() == before {
+            return false;
+        }
         let (request, why) = (cancelled, Unavailable::Withdrawn);
         self.event(Event::Message(Message::Unavailable { request, why }));
         true

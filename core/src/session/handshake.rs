@@ -7,8 +7,8 @@
 //!   XX only: record(message 3)   ->
 //! ```
 //!
-//! The length of every message is fixed by the pattern, so that anything else is noticed at its length.
-//! All of this state is dropped when the handshake is over.
+//! The length of every message is fixed by the pattern, so that anything else is noticed at its
+//! length. All of this state is dropped when the handshake is over.
 
 use alloc::vec::Vec;
 

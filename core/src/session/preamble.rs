@@ -1,9 +1,10 @@
 //! The clear bytes at the start of every link, and the clear refusal (spec chapter "Session").
 //!
-//! The initiator's eight bytes say in what it wants to speak; they begin the Noise prologue, so that
-//! nobody can change them unnoticed. Their first byte is neither an ASCII character nor the start of a
-//! TLS or SSH greeting, so that a stranger is told apart by it. A responder that cannot answer says why
-//! in seven fixed bytes. A refusal is not authenticated: it may cost a second try, never the secrecy.
+//! The initiator's eight bytes say in what it wants to speak; they begin the Noise prologue, so
+//! that nobody can change them unnoticed. Their first byte is neither an ASCII character nor the
+//! start of a TLS or SSH greeting, so that a stranger is told apart by it. A responder that cannot
+//! answer says why in seven fixed bytes. A refusal is not authenticated: it may cost a second try,
+//! never the secrecy.
 
 use crate::close::Incompatibility;
 use crate::crypto::noise::Pattern;
@@ -81,8 +82,8 @@ pub const fn refusal(why: Incompatibility) -> Option<[u8; REFUSAL_BYTES]> {
     Some([0, 0, a, b, c, d, reason])
 }
 
-/// What the responder's first bytes, which begin with a length of zero, refuse: `Ok(None)` if they may
-/// still become a refusal.
+/// What the responder's first bytes, which begin with a length of zero, refuse: `Ok(None)` if they
+/// may still become a refusal.
 ///
 /// # Errors
 /// [`Incompatibility::Magic`] if they cannot.

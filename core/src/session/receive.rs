@@ -1,9 +1,10 @@
-//! From the bytes of the stream to frames: records are opened, frames are cut out of their plaintext.
+//! From the bytes of the stream to frames: records are opened, frames are cut out of their
+//! plaintext.
 //!
 //! A record whose plaintext belongs wholly to the chunk under way is decrypted straight into that
-//! chunk's buffer. Every other one is decrypted where it lies. Only a record that has not come wholly is
-//! copied, to wait for the rest of it. Memory for a chunk is taken when its header has come and names a
-//! request that we made, and not before.
+//! chunk's buffer. Every other one is decrypted where it lies. Only a record that has not come
+//! wholly is copied, to wait for the rest of it. Memory for a chunk is taken when its header has
+//! come and names a request that we made, and not before.
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;

@@ -1,4 +1,5 @@
-//! What goes to the stream: control messages at once, in as few records as there can be, before chunks.
+//! What goes to the stream: control messages at once, in as few records as there can be, before
+//! chunks.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

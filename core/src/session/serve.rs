@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Request → Asked (the node decides) → Queued (`Serve`) → Reading (`ReadChunk`) → sent
-//!              └──────── Cancel, Forget ────┴→ Unavailable     └ Cancel: Unavailable after the read
+//!           └──── Cancel, Forget ──────┴→ Unavailable      └→ dropped after the read: Unavailable
 //! ```
 
 use alloc::collections::{BTreeMap, VecDeque};

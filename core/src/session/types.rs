@@ -38,7 +38,8 @@ pub enum Role {
     },
 }
 
-/// What the node says of a session that is to be; the driver adds keys and makes a [`Config`] of it.
+/// What the node says of a session that is to be; the driver adds keys and makes a [`Config`] of
+/// it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setup {
     /// Which side we are.
@@ -55,7 +56,8 @@ pub struct Config {
     pub secret_key: [u8; 32],
     /// 32 fresh random bytes for the ephemeral key, from the driver, never used twice.
     pub ephemeral: [u8; 32],
-    /// Bytes that bind the handshake to its carrier (the TLS exporter on QUIC); empty on TCP and relay.
+    /// Bytes that bind the handshake to its carrier (the TLS exporter on QUIC); empty on TCP and
+    /// relay.
     pub channel_binding: Vec<u8>,
 }
 
@@ -103,9 +105,9 @@ pub enum Command {
         /// The peer's request.
         request: RequestId,
     },
-    /// Send this request. Its chunk is expected from now on (at most [`crate::limits::CHUNK_BYTES`] and
-    /// [`crate::limits::MAX_PROOF_HASHES`]); a chunk that nobody expects is refused before memory is
-    /// taken for it.
+    /// Send this request. Its chunk is expected from now on (at most [`crate::limits::CHUNK_BYTES`]
+    /// and [`crate::limits::MAX_PROOF_HASHES`]); a chunk that nobody expects is refused before
+    /// memory is taken for it.
     Request {
         /// Our number.
         request: RequestId,
@@ -175,8 +177,8 @@ pub enum Event {
         /// Its bytes.
         data: BytesMut,
     },
-    /// A chunk that we serve was handed to the stream, could not be read, or is not wanted any more. Each
-    /// `Serve` has exactly one of these, unless the session closes first.
+    /// A chunk that we serve was handed to the stream, could not be read, or is not wanted any
+    /// more. Each `Serve` has exactly one of these, unless the session closes first.
     Served {
         /// The peer's request.
         request: RequestId,

@@ -126,10 +126,10 @@ impl Message {
     /// Reads the body of a frame of this type.
     ///
     /// # Errors
-    /// `unknown_frame_type`; `truncated` or `trailing_bytes` if the body has another length than its
-    /// type asks for (a `Hello` may be longer: later versions may add to it); `too_long`, `not_utf8`,
-    /// `unknown_kind`, `unknown_space`, `unknown_reason`, `version_range`, `out_of_range`, `have_bits`
-    /// for the values that the specification rules out.
+    /// `unknown_frame_type`; `truncated` or `trailing_bytes` if the body has another length than
+    /// its type asks for (a `Hello` may be longer: later versions may add to it); `too_long`,
+    /// `not_utf8`, `unknown_kind`, `unknown_space`, `unknown_reason`, `version_range`,
+    /// `out_of_range`, `have_bits` for the values that the specification rules out.
     pub fn decode(frame_type: u8, body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let message = match frame_type {

@@ -1,4 +1,5 @@
-//! The AEADs in pure Rust: for builds without `std`, for the browser, and as the other provider's test.
+//! The AEADs in pure Rust: for builds without `std`, for the browser, and as the other provider's
+//! test.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::inout::InOutBuf;

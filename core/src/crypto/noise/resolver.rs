@@ -1,4 +1,5 @@
-//! The primitives that snow works with: X25519, SHA-256, our AEADs, and an ephemeral key from outside.
+//! The primitives that snow works with: X25519, SHA-256, our AEADs, and an ephemeral key from
+//! outside.
 
 use alloc::boxed::Box;
 

@@ -1,3 +1,5 @@
+//! Handshakes between two sides, and what makes them fail.
+
 use super::*;
 use crate::crypto::public_key;
 

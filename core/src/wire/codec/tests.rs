@@ -1,3 +1,5 @@
+//! Every message there and back, and every body that must be refused.
+
 use alloc::string::ToString;
 use alloc::vec;
 
@@ -96,7 +98,10 @@ fn values_out_of_range_are_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(kind in 0_u8..20, body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_it_panic(
+        kind in 0_u8..20,
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
         if let Ok(message) = Message::decode(kind, &body) {
             let bytes = frame(&message);
             prop_assert_eq!(Message::decode(kind, &bytes[HEADER_BYTES..]), Ok(message));
