@@ -243,3 +243,73 @@ pub const PEER_REST_MIN: Duration = Duration::from_secs(2);
 pub const PEER_REST_MAX: Duration = Duration::from_secs(60);
 /// A tracker without a login for so long is trouble that people should hear of.
 pub const LOGIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Payload of a relay's data frame: what the prototypes' relays moved best, and what a bus takes.
+pub const MAX_RELAY_PAYLOAD_BYTES: usize = 64 * 1024;
+/// A sealed control message or a handshake message of the relay; the longest is a third of it.
+pub const MAX_RELAY_CONTROL_BYTES: usize = 512;
+/// A login's token; ours are 107 characters long.
+pub const MAX_RELAY_TOKEN_BYTES: usize = 256;
+/// The `Host` header in a relay handshake's prologue: a DNS name, a colon and a port.
+pub const MAX_RELAY_HOST_BYTES: usize = 264;
+/// What a data frame takes of the hub's window beside its payload: what the hub's tables hold for it, so
+/// that frames of one byte cannot cost the hub more memory than they were granted.
+pub const RELAY_FRAME_COST_BYTES: usize = 256;
+/// Both windows of a circuit at its start: 1 Gbit/s at 4 ms, and five doublings from the largest.
+pub const RELAY_WINDOW_START_BYTES: usize = 512 * 1024;
+/// Either window of a circuit at its largest: 1 Gbit/s at 134 ms.
+pub const RELAY_WINDOW_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// What the hub always keeps for one direction of a circuit, so that no circuit ever stands still.
+pub const RELAY_HUB_WINDOW_MIN_BYTES: usize = 16 * 1024;
+/// The most credit that is saved up before it is sent.
+pub const RELAY_CREDIT_STEP_BYTES: usize = 1024 * 1024;
+/// Round trips are taken to be at least this long: below it the clock shows scheduling, not distance.
+pub const RELAY_RTT_MIN: Duration = Duration::from_millis(5);
+/// Round trips are taken to be at most this long.
+pub const RELAY_RTT_MAX: Duration = Duration::from_secs(1);
+/// How often the hub looks whether a circuit uses the window that it has.
+pub const RELAY_WINDOW_CHECK: Duration = Duration::from_secs(5);
+/// Bytes that hub or client hand to one socket before it has taken some: one write's worth, so that
+/// turns and control frames are decided in the machine and not in a queue behind it.
+pub const RELAY_BACKLOG_BYTES: usize = 512 * 1024;
+/// Bytes of control frames that may go to a socket beyond the backlog.
+pub const RELAY_CONTROL_BACKLOG_BYTES: usize = 64 * 1024;
+/// What a circuit may send in one turn when its socket is backed up: one full frame.
+pub const RELAY_TURN_BYTES: usize = MAX_RELAY_PAYLOAD_BYTES + 5;
+/// Control frames that wait for one socket; only somebody who does not read gets there.
+pub const MAX_RELAY_CONTROL_QUEUE: usize = 4_096;
+/// Bytes of all circuits of a client that wait for its socket.
+pub const RELAY_CLIENT_POOL_BYTES: usize = 2 * 1024 * 1024;
+/// What each circuit of a client may have waiting even if there are very many.
+pub const RELAY_CLIENT_SHARE_MIN_BYTES: usize = 32 * 1024;
+/// A session is told of room in pieces of at least this size, so that frames do not become tiny.
+pub const RELAY_WRITABLE_STEP_BYTES: usize = 16 * 1024;
+/// Circuits of one connection to the hub, as many as a node has sessions.
+pub const MAX_RELAY_CIRCUITS: usize = 1_024;
+/// Calls of one peer that nobody has answered yet, and calls to one peer that it has not answered.
+pub const MAX_RELAY_PENDING: usize = 64;
+/// Calls that one connection may make at once.
+pub const RELAY_OPEN_BURST: u32 = 64;
+/// Time after which it may make one more: 16 a second.
+pub const RELAY_OPEN_INTERVAL: Duration = Duration::from_micros(62_500);
+/// Connections to the hub that have not logged in yet: a herd that comes back after a restart passes
+/// within seconds, a flood costs a few MiB.
+pub const MAX_RELAY_HALF_OPEN: usize = 4_096;
+/// A connection to the hub must have logged in within this time.
+pub const RELAY_LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A WebSocket must be open or have failed within this time.
+pub const RELAY_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A called peer must have answered within this time.
+pub const RELAY_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A side of a relay connection that has heard nothing for so long asks; below the 60 s of proxies.
+pub const RELAY_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A relay connection over which nothing came for so long, or nothing could go, is dead.
+pub const RELAY_LIVENESS_TIMEOUT: Duration = Duration::from_secs(70);
+/// A closed circuit may still take so long to send what it holds.
+pub const RELAY_LINGER: Duration = Duration::from_secs(5);
+/// A client's first wait before it connects again.
+pub const RELAY_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// Its longest wait.
+pub const RELAY_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// How long a login's token is good: a week, so that a tracker's restart interrupts nobody.
+pub const RELAY_TOKEN_SECONDS: i64 = 7 * 24 * 3_600;
