@@ -51,6 +51,12 @@ impl<T> Flights<T> {
         Some(what)
     }
 
+    /// What is left, for the books of tests.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.queue.iter().map(|(_, what)| what)
+    }
+
     /// All that is left, when the socket is gone.
     pub(super) fn into_rest(self) -> impl Iterator<Item = T> {
         self.queue.into_iter().map(|(_, what)| what)
