@@ -8,14 +8,15 @@
 //!              └──────────────── Waiting (1 s → 60 s) ←────────────┘
 //! ```
 //!
-//! A login that succeeds sets the wait back to one second. Circuits do not survive a lost connection: their
-//! sessions end, and what was to be opened fails.
+//! A login that succeeds sets the wait back to one second. Circuits do not survive a lost
+//! connection: their sessions end, and what was to be opened fails.
 //!
-//! For each circuit the machine tells the session how much it may hand in (`Writable`): as much as the
-//! receiver's window, the hub's window and the circuit's share of what may wait for our socket allow. It
-//! cuts what comes into frames, circuits in turns, control frames first, and hands the driver no more than
-//! [`RELAY_BACKLOG_BYTES`] that the socket has not taken. What the session consumes becomes credit for the
-//! other side; the window behind it grows with the bandwidth-delay product.
+//! For each circuit the machine tells the session how much it may hand in (`Writable`): as much as
+//! the receiver's window, the hub's window and the circuit's share of what may wait for our socket
+//! allow. It cuts what comes into frames, circuits in turns, control frames first, and hands the
+//! driver no more than [`RELAY_BACKLOG_BYTES`] that the socket has not taken. What the session
+//! consumes becomes credit for the other side; the window behind it grows with the bandwidth-delay
+//! product.
 
 mod circuit;
 mod control;
@@ -72,8 +73,8 @@ pub enum Input {
         /// From the driver, never used twice.
         ephemeral: [u8; 32],
     },
-    /// It could not be opened, or is closed; the driver's sentence. After `Transmit::Disconnect` the
-    /// driver says nothing more about that WebSocket.
+    /// It could not be opened, or is closed; the driver's sentence. After `Transmit::Disconnect`
+    /// the driver says nothing more about that WebSocket.
     Disconnected(String),
     /// One binary message.
     Message(BytesMut),
@@ -440,8 +441,8 @@ impl Client {
     fn on_handshake(&mut self, mut noise: Handshake, message: &[u8]) -> Result<(), Ending> {
         let failed = |error: crate::crypto::noise::HandshakeError| {
             Ending(format!(
-                "the handshake with the relay failed ({error}); check that the tracker's address is \
-                 the one that it is reached by, and that no proxy changes the Host header"
+                "the handshake with the relay failed ({error}); check that the tracker's address \
+                 is the one that it is reached by, and that no proxy changes the Host header"
             ))
         };
         noise.read_message(message).map_err(failed)?;

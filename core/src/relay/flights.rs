@@ -1,14 +1,15 @@
 //! Messages that were handed to the driver and that its socket has not taken yet.
 //!
-//! Hub and client keep their number of bytes small, so that what waits can still be put into another
-//! order; and they learn here which message the socket has taken.
+//! Hub and client keep their number of bytes small, so that what waits can still be put into
+//! another order; and they learn here which message the socket has taken.
 
 use alloc::collections::VecDeque;
 
 /// A queue that has grown beyond so many messages gives its memory back when it is empty.
 const KEEP_MESSAGES: usize = 64;
 
-/// Messages on their way into one socket, the oldest first. `T` is what the owner wants to know of each.
+/// Messages on their way into one socket, the oldest first. `T` is what the owner wants to know of
+/// each.
 #[derive(Debug)]
 pub(super) struct Flights<T> {
     queue: VecDeque<(usize, T)>,
@@ -33,8 +34,8 @@ impl<T> Flights<T> {
         self.unconfirmed_bytes
     }
 
-    /// The socket has taken `bytes` more. Answers one message that it has wholly taken, if there is one,
-    /// and leaves in `bytes` what is still to be counted: call again until there is none.
+    /// The socket has taken `bytes` more. Answers one message that it has wholly taken, if there is
+    /// one, and leaves in `bytes` what is still to be counted: call again until there is none.
     pub(super) fn confirm(&mut self, bytes: &mut usize) -> Option<T> {
         let (left, _) = self.queue.front_mut()?;
         let taken = (*bytes).min(*left);

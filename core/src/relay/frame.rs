@@ -8,9 +8,9 @@
 //! | 1 | control | one Noise transport message; its plaintext is a [`ToHub`] or a [`ToClient`] |
 //! | 2 | data | circuit u32, then 1 to 65,536 bytes that are already encrypted end to end |
 //!
-//! A circuit has one number on each of its two WebSockets. The caller's client numbers the circuits that
-//! it opens (1 … 2³¹−1), the hub those that come in (2³¹ …); both only count upwards, so that a number
-//! which was once in use can be told from one that never was.
+//! A circuit has one number on each of its two WebSockets. The caller's client numbers the circuits
+//! that it opens (1 … 2³¹−1), the hub those that come in (2³¹ …); both only count upwards, so that
+//! a number which was once in use can be told from one that never was.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -4,17 +4,18 @@
 //! 1. `Connected` → the handshake and then `Login` are awaited, for a bounded time.
 //! 2. `Login` → `Welcome` with a token. An older connection of the same instance ends.
 //! 3. The client opens circuits (`Open`), or is called (`Incoming` → `Accept` or `Refuse`).
-//! 4. A connection that breaks a rule, says nothing, or does not read, ends; its circuits end with it.
+//! 4. A connection that breaks a rule, says nothing, or does not read, ends; its circuits end with
+//!    it.
 //!
 //! # A circuit
 //! It has two [`flow::Flow`]s. A data frame is looked up, checked against both windows, given the
-//! receiver's circuit number in place and put into its flow's queue; the receiver's connection hands frames
-//! to the driver, no more than [`RELAY_BACKLOG_BYTES`] at a time, control frames first and flows in turns.
-//! `Sent` gives their bytes back to the budget, and the sender is granted more.
+//! receiver's circuit number in place and put into its flow's queue; the receiver's connection
+//! hands frames to the driver, no more than [`RELAY_BACKLOG_BYTES`] at a time, control frames first
+//! and flows in turns. `Sent` gives their bytes back to the budget, and the sender is granted more.
 //!
-//! The hub never stops reading a socket: whoever stays within the windows cannot make it hold more than its
-//! budget, and whoever does not is thrown out. An input costs what it touches: idle connections stand in maps
-//! and in one queue of deadlines, and nobody walks over them.
+//! The hub never stops reading a socket: whoever stays within the windows cannot make it hold more
+//! than its budget, and whoever does not is thrown out. An input costs what it touches: idle
+//! connections stand in maps and in one queue of deadlines, and nobody walks over them.
 
 mod circuits;
 mod connection;

@@ -1,9 +1,10 @@
 //! The login's handshake and the seal over control frames, the same on both sides.
 //!
-//! `Noise_XX_25519_ChaChaPoly_SHA256` with [`frame::PROLOGUE`] and the host, as the client dialled it and
-//! in lower case, as its prologue: a relay cannot pass a login on to another one. All payloads are empty.
-//! Afterwards each control frame is one Noise transport message without associated data, and each direction
-//! rekeys as a session's records do ([`crate::limits::REKEY_RECORDS`]).
+//! `Noise_XX_25519_ChaChaPoly_SHA256` with [`frame::PROLOGUE`] and the host, as the client dialled
+//! it and in lower case, as its prologue: a relay cannot pass a login on to another one. All
+//! payloads are empty. Afterwards each control frame is one Noise transport message without
+//! associated data, and each direction rekeys as a session's records do
+//! ([`crate::limits::REKEY_RECORDS`]).
 
 use alloc::vec::Vec;
 

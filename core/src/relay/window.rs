@@ -1,8 +1,8 @@
 //! How large a window is: it doubles when it was used up within two round trips.
 //!
-//! A window that is smaller than the bandwidth-delay product is used up once in each round trip; one that
-//! is twice as large takes two. So it settles between twice and four times that product, and starts again
-//! where it stood after a pause.
+//! A window that is smaller than the bandwidth-delay product is used up once in each round trip;
+//! one that is twice as large takes two. So it settles between twice and four times that product,
+//! and starts again where it stood after a pause.
 
 use core::time::Duration;
 
@@ -54,7 +54,8 @@ mod tests {
     use super::*;
     use crate::limits::RELAY_WINDOW_START_BYTES;
 
-    /// How large the window gets on a path of this rate and round trip, and after how many round trips.
+    /// How large the window gets on a path of this rate and round trip, and after how many round
+    /// trips.
     fn settle(bytes_per_second: u64, round_trip: Duration) -> (usize, u32) {
         let mut window = Window::new(RELAY_WINDOW_START_BYTES);
         let mut now = Instant::ZERO;

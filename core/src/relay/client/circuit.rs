@@ -174,8 +174,8 @@ impl Sending {
         self.queued_bytes == 0
     }
 
-    /// How much more the session may hand in now, if that is worth telling it: as much as both windows
-    /// and its share of what may wait for the socket allow.
+    /// How much more the session may hand in now, if that is worth telling it: as much as both
+    /// windows and its share of what may wait for the socket allow.
     pub(super) fn allow(&mut self, share_bytes: usize) -> usize {
         let full = RELAY_FRAME_COST_BYTES + MAX_RELAY_PAYLOAD_BYTES;
         let frames = self.grant_bytes.div_ceil(full);
@@ -209,8 +209,8 @@ impl Sending {
             .min(self.grant_bytes.saturating_sub(RELAY_FRAME_COST_BYTES))
     }
 
-    /// The next frame, if it has one and it is still its turn, and the frame is at most `room_bytes`
-    /// long; `None` if it is longer.
+    /// The next frame, if it has one and it is still its turn, and the frame is at most
+    /// `room_bytes` long; `None` if it is longer.
     pub(super) fn turn(&mut self, number: u32, room_bytes: usize) -> Option<Turn> {
         let payload = self.payload_bytes();
         if payload == 0 {

@@ -155,8 +155,8 @@ impl Client {
     }
 }
 
-/// The circuit of this number; `None` if it was in use and is closed or not accepted, which the hub may
-/// not know.
+/// The circuit of this number; `None` if it was in use and is closed or not accepted, which the hub
+/// may not know.
 fn known(online: &mut Online, number: u32) -> Result<Option<&mut super::circuit::Circuit>, Ending> {
     let was = if number < FIRST_HUB_CIRCUIT {
         number != 0 && number < online.next_number

@@ -181,8 +181,8 @@ impl Hub {
         }
     }
 
-    /// Ends a call that was not answered with `Accept`: the caller is told, and the called peer too if
-    /// there is something to tell.
+    /// Ends a call that was not answered with `Accept`: the caller is told, and the called peer too
+    /// if there is something to tell.
     fn fail_call(&mut self, key: CircuitKey, error: OpenError, to_called: Option<CircuitEnd>) {
         self.answered(key);
         let Some(circuit) = self.remove_circuit(key) else { return };
@@ -196,8 +196,8 @@ impl Hub {
         }
     }
 
-    /// One side of a circuit closes it, or is gone. The other side gets what is queued for it, and then
-    /// the reason.
+    /// One side of a circuit closes it, or is gone. The other side gets what is queued for it, and
+    /// then the reason.
     pub(super) fn end_circuit(&mut self, key: CircuitKey, by: Side, reason: CircuitEnd) {
         let Some(circuit) = self.circuits.get_mut(&key) else { return };
         match circuit.state {

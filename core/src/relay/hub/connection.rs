@@ -136,7 +136,8 @@ impl Online {
         }
     }
 
-    /// The circuit of this number; `None` if it was in use and is closed, which the client may not know.
+    /// The circuit of this number; `None` if it was in use and is closed, which the client may not
+    /// know.
     pub(super) fn circuit(&self, number: u32) -> Result<Option<(CircuitKey, Side)>, CloseReason> {
         let circuit = self.circuits.get(&number).copied();
         let was = if number < FIRST_HUB_CIRCUIT {

@@ -1,10 +1,11 @@
 //! One direction of a circuit, and the budget that all of them share.
 //!
-//! The hub reserves for each flow what its sender may still send (`grant`) and what has come and is not yet
-//! in the receiver's socket (`queued`), and at least a small minimum, so that no circuit stands still. The
-//! sum of all reservations never exceeds the budget; an eighth of it is kept for the minima of circuits that
-//! are yet to come. A flow is granted its window as long as half of the budget is free; beyond that every
-//! flow that wants more than the minimum has the same share, and what a flow does not use is taken back.
+//! The hub reserves for each flow what its sender may still send (`grant`) and what has come and is
+//! not yet in the receiver's socket (`queued`), and at least a small minimum, so that no circuit
+//! stands still. The sum of all reservations never exceeds the budget; an eighth of it is kept for
+//! the minima of circuits that are yet to come. A flow is granted its window as long as half of the
+//! budget is free; beyond that every flow that wants more than the minimum has the same share, and
+//! what a flow does not use is taken back.
 
 use alloc::collections::VecDeque;
 
@@ -120,7 +121,8 @@ impl Ledger {
         flow.window.bytes().min(most).max(MIN)
     }
 
-    /// Whether half of the budget is out: shares count, and windows that are not used are taken back.
+    /// Whether half of the budget is out: shares count, and windows that are not used are taken
+    /// back.
     const fn is_tight(&self) -> bool {
         self.reserved_bytes > self.total_bytes / 2
     }
@@ -179,8 +181,8 @@ impl Ledger {
         self.change(flow, |flow| flow.queued_bytes = flow.in_flight_bytes);
     }
 
-    /// The receiver's socket has taken so much; the window grows if that was fast. Answers whether it
-    /// grew beyond the minimum, so that it must be looked after from now on.
+    /// The receiver's socket has taken so much; the window grows if that was fast. Answers whether
+    /// it grew beyond the minimum, so that it must be looked after from now on.
     pub(super) fn drained(
         &mut self,
         flow: &mut Flow,
@@ -216,8 +218,8 @@ impl Ledger {
         add
     }
 
-    /// Looks how much of its window the flow has used since the last look, and takes the rest away when
-    /// the budget is tight. Answers how much the sender should give back.
+    /// Looks how much of its window the flow has used since the last look, and takes the rest away
+    /// when the budget is tight. Answers how much the sender should give back.
     pub(super) fn check(&mut self, flow: &mut Flow) -> usize {
         let used = core::mem::take(&mut flow.drained_bytes);
         if !self.is_tight() {

@@ -13,8 +13,8 @@ use crate::limits::{
 use crate::output::Output;
 use crate::relay::frame::{DATA_HEADER_BYTES, ToClient, data_circuit, set_data_circuit};
 
-/// A waiting frame up to this length is copied into memory of its own size, because the buffer in which
-/// it came may be much larger.
+/// A waiting frame up to this length is copied into memory of its own size, because the buffer in
+/// which it came may be much larger.
 const COPY_BYTES: usize = 4 * 1024;
 
 impl Hub {
@@ -140,7 +140,8 @@ impl Hub {
         self.watch_window(key);
     }
 
-    /// Hands to the driver what the connection's socket may have: control frames, then data in turns.
+    /// Hands to the driver what the connection's socket may have: control frames, then data in
+    /// turns.
     pub(super) fn pump(&mut self, id: ConnId) {
         self.pump_control(id);
         while let Some(closing) = self.pump_data(id) {
@@ -181,8 +182,8 @@ impl Hub {
         }
     }
 
-    /// Hands out data frames, flow by flow, until the socket has enough. Stops early, and answers which
-    /// circuit it is, when a circuit that was closed by its sender has nothing left.
+    /// Hands out data frames, flow by flow, until the socket has enough. Stops early, and answers
+    /// which circuit it is, when a circuit that was closed by its sender has nothing left.
     fn pump_data(&mut self, id: ConnId) -> Option<CircuitKey> {
         let Self { connections, circuits, outputs, now, forwarded_bytes, .. } = self;
         let connection = connections.get_mut(&id)?;

@@ -1,8 +1,8 @@
 //! The token that a login yields: who it is, until when, and an HMAC over both. Nothing is stored.
 //!
-//! `base64url(peer 32 ‖ instance u64 ‖ expiry u64 ‖ HMAC-SHA-256(key, "towpath token v1" ‖ the 48 bytes
-//! before))` without padding, 107 characters; the expiry is in seconds since 1970. It works after a
-//! restart with the same key, and its form is nobody's business but the tracker's.
+//! `base64url(peer 32 ‖ instance u64 ‖ expiry u64 ‖ HMAC-SHA-256(key, "towpath token v1" ‖ the 48
+//! bytes before))` without padding, 107 characters; the expiry is in seconds since 1970. It works
+//! after a restart with the same key, and its form is nobody's business but the tracker's.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -105,8 +105,9 @@ fn misbehaved(rule: &'static str) -> CloseReason {
     CloseReason::Misbehaved(Misbehaviour(rule))
 }
 
-/// Two honest peers with a circuit that carries, and somebody who does something: afterwards the circuit
-/// has carried on, and the hub's books are right. Answers why the hub closed the other's connection.
+/// Two honest peers with a circuit that carries, and somebody who does something: afterwards the
+/// circuit has carried on, and the hub's books are right. Answers why the hub closed the other's
+/// connection.
 fn ordeal(deed: impl FnOnce(&mut World, [usize; 2]) -> ConnId) -> Option<CloseReason> {
     let (mut world, a, b) = World::pair(40);
     let (there, back) = world.circuit(a, b);
@@ -624,8 +625,8 @@ fn deed() -> impl Strategy<Value = Deed> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever two clients do, the hub's books are right after every input (the world checks them), and
-    /// when they are gone nothing is left of them.
+    /// Whatever two clients do, the hub's books are right after every input (the world checks
+    /// them), and when they are gone nothing is left of them.
     #[test]
     fn nothing_that_clients_do_confuses_the_hub(
         deeds in proptest::collection::vec((any::<bool>(), deed()), 1..60),

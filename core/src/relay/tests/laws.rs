@@ -82,8 +82,8 @@ fn drain(hub: &mut Hub) -> (usize, Instant) {
     }
 }
 
-/// Connections that only stand there are not walked over: one message among ten thousand of them has as
-/// many outputs as alone, and the timer queue gives out their deadlines one by one.
+/// Connections that only stand there are not walked over: one message among ten thousand of them
+/// has as many outputs as alone, and the timer queue gives out their deadlines one by one.
 #[test]
 fn idle_connections_are_left_alone() {
     let mut config = hub_config(64 * MIB);

@@ -1,5 +1,6 @@
-//! One hub, some clients, and a pipe with a rate, a delay and a socket buffer in each direction between
-//! them. One clock, one seed. After every input the hub's books and both sides' queues are checked.
+//! One hub, some clients, and a pipe with a rate, a delay and a socket buffer in each direction
+//! between them. One clock, one seed. After every input the hub's books and both sides' queues are
+//! checked.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -513,7 +514,8 @@ impl World {
         }
     }
 
-    /// Inputs that an output leads to wait until all outputs before are carried out, as in a driver.
+    /// Inputs that an output leads to wait until all outputs before are carried out, as in a
+    /// driver.
     pub(super) fn tell_client(&mut self, index: usize, input: client::Input) {
         self.inbox.push_back((index, input));
         if self.inbox.len() > 1 {
@@ -621,8 +623,8 @@ impl World {
         }
     }
 
-    /// The application hands in what it may, in pieces of any size. The first eight bytes of a stream
-    /// name its link, the others depend on it.
+    /// The application hands in what it may, in pieces of any size. The first eight bytes of a
+    /// stream name its link, the others depend on it.
     fn offer(&mut self, index: usize, link: LinkId) {
         loop {
             let most = 1 + self.rng.below(300 * KIB as u64) as usize;
