@@ -150,7 +150,7 @@ fn store(
     entry: Option<&Entry>,
     chunk: ChunkRef,
     proof: &[Hash],
-    mut data: BytesMut,
+    data: BytesMut,
 ) -> (StoreResult, BytesMut) {
     let result = match entry {
         Some(Entry::Target(target)) => target.store_chunk(chunk, proof, &data),
@@ -164,7 +164,7 @@ fn store(
         }
         Some(Entry::Source(_)) | None => StoreResult::Failed("the download was stopped".into()),
     };
-    data.clear();
+    // With its length kept: only what is beyond it would have to be zeroed for the next chunk.
     (result, data)
 }
 
@@ -174,13 +174,12 @@ fn deliver(
     chunks: &Receiver<(ChunkRef, BytesMut)>,
     node: &UnboundedSender<node::Word>,
 ) {
-    for (chunk, mut buffer) in chunks {
+    for (chunk, buffer) in chunks {
         if let Err(error) = writer.write_all(&buffer).and_then(|()| writer.flush()) {
             let failure = Failure::Store(format!("cannot write to the output: {error}"));
             let _ = node.send(node::Word::Broken(content, failure));
             return;
         }
-        buffer.clear();
         let _ = node.send(node::Word::Input(Input::Delivered { content, chunk, buffer }));
     }
 }

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_tungstenite::tungstenite::client::ClientRequestBuilder;
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -17,24 +15,22 @@ use futures_util::{Sink, Stream};
 use tokio::select;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tokio::time;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use towpath_core::id::{Instance, LinkId};
+use towpath_core::limits::MAX_RELAY_PAYLOAD_BYTES;
 use towpath_core::node;
 use towpath_core::output::Output;
 use towpath_core::relay::client::{Client, Event, Input, Transmit};
+use towpath_core::relay::frame::{DATA_HEADER_BYTES, SUBPROTOCOL};
 
 use crate::clock::Alarm;
 use crate::tracker::Tracker;
 use crate::{Shared, link, tls, yield_once};
 
-/// How long TCP, TLS and the WebSocket's handshake may take together.
-const CONNECTING: Duration = Duration::from_secs(10);
 /// What one read takes at most, and what is gathered before one write: two whole frames.
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A longer message is nobody's.
-const MAX_MESSAGE_BYTES: usize = 5 + 64 * 1024;
-const SUBPROTOCOL: &str = "towpath-relay-v1";
+const MAX_MESSAGE_BYTES: usize = DATA_HEADER_BYTES + MAX_RELAY_PAYLOAD_BYTES;
 /// Words taken at once.
 const BATCH: usize = 64;
 
@@ -172,7 +168,7 @@ impl Relay {
                 }
             }
             Transmit::Disconnect => {
-                self.connecting.abort_all();
+                self.connecting = JoinSet::new();
                 self.wire = None;
             }
             Transmit::Deliver { link, bytes } => self.tell(link, link::Word::Deliver(bytes)),
@@ -219,19 +215,12 @@ async fn connect(tracker: Arc<Tracker>) -> Result<Socket, String> {
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let uri = tracker.relay_uri()?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
-    let connecting = async {
-        let stream = tracker.open().await?;
-        client_async_with_config(request, stream.compat(), Some(config)).await.map_err(|error| {
-            match error {
-                Error::Io(error) => tracker.sentence(&error),
-                other => format!("the tracker at {} has no relay: {other}", tracker.authority),
-            }
-        })
-    };
-    match time::timeout(CONNECTING, connecting).await {
-        Ok(done) => done.map(|(socket, _)| socket),
-        Err(_) => Err(tracker.sentence(&io::ErrorKind::TimedOut.into())),
-    }
+    let stream = tracker.open().await?.compat();
+    let opened = client_async_with_config(request, stream, Some(config)).await;
+    opened.map(|(socket, _)| socket).map_err(|error| match error {
+        Error::Io(error) => tracker.sentence(&error),
+        other => format!("the tracker at {} has no relay: {other}", tracker.authority),
+    })
 }
 
 /// The open WebSocket, and what waits to go out.
