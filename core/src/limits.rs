@@ -252,8 +252,8 @@ pub const MAX_RELAY_CONTROL_BYTES: usize = 512;
 pub const MAX_RELAY_TOKEN_BYTES: usize = 256;
 /// The `Host` header in a relay handshake's prologue: a DNS name, a colon and a port.
 pub const MAX_RELAY_HOST_BYTES: usize = 264;
-/// What a data frame takes of the hub's window beside its payload: what the hub's tables hold for it, so
-/// that frames of one byte cannot cost the hub more memory than they were granted.
+/// What a data frame takes of the hub's window beside its payload: what the hub's tables hold for
+/// it, so that frames of one byte cannot cost the hub more memory than they were granted.
 pub const RELAY_FRAME_COST_BYTES: usize = 256;
 /// Both windows of a circuit at its start: 1 Gbit/s at 4 ms, and five doublings from the largest.
 pub const RELAY_WINDOW_START_BYTES: usize = 512 * 1024;
@@ -263,7 +263,8 @@ pub const RELAY_WINDOW_MAX_BYTES: usize = 16 * 1024 * 1024;
 pub const RELAY_HUB_WINDOW_MIN_BYTES: usize = 16 * 1024;
 /// The most credit that is saved up before it is sent.
 pub const RELAY_CREDIT_STEP_BYTES: usize = 1024 * 1024;
-/// Round trips are taken to be at least this long: below it the clock shows scheduling, not distance.
+/// Round trips are taken to be at least this long: below it the clock shows scheduling, not
+/// distance.
 pub const RELAY_RTT_MIN: Duration = Duration::from_millis(5);
 /// Round trips are taken to be at most this long.
 pub const RELAY_RTT_MAX: Duration = Duration::from_secs(1);
@@ -292,8 +293,8 @@ pub const MAX_RELAY_PENDING: usize = 64;
 pub const RELAY_OPEN_BURST: u32 = 64;
 /// Time after which it may make one more: 16 a second.
 pub const RELAY_OPEN_INTERVAL: Duration = Duration::from_micros(62_500);
-/// Connections to the hub that have not logged in yet: a herd that comes back after a restart passes
-/// within seconds, a flood costs a few MiB.
+/// Connections to the hub that have not logged in yet: a herd that comes back after a restart
+/// passes within seconds, a flood costs a few MiB.
 pub const MAX_RELAY_HALF_OPEN: usize = 4_096;
 /// A connection to the hub must have logged in within this time.
 pub const RELAY_LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
