@@ -46,6 +46,7 @@ use towpath_core::rng::Rng;
 use zeroize::Zeroizing;
 
 pub use pool::Content;
+pub use tracker::call;
 
 /// What a peer starts with.
 pub struct PeerConfig {

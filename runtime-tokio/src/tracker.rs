@@ -115,16 +115,32 @@ pub(crate) async fn run(
 ) {
     let mut kept = None;
     while let Some(Call { call, request, token }) = calls.recv().await {
-        let http = tracker_api::encode_request(&request);
-        let making = exchange(&tracker, &mut kept, &http, token.as_deref());
-        let reply = time::timeout(CALLING, making).await.unwrap_or_else(|_| {
-            Err(CallError::Unreachable(tracker.sentence(&ErrorKind::TimedOut.into())))
-        });
-        let result = reply.and_then(|Reply { status, retry_after, body }| -> Result<Response, _> {
-            tracker_api::decode_reply(&request, status, retry_after, &body)
-        });
+        let result = answer(&tracker, &mut kept, &request, token.as_deref()).await;
         shared.tell(Input::Reply { call, result });
     }
+}
+
+/// Makes one call without a peer, for those who only ask.
+///
+/// # Errors
+/// Whatever is not an answer.
+pub async fn call(url: &str, request: &tracker_api::Request) -> Result<Response, CallError> {
+    let tracker = Tracker::parse(url).map_err(|error| CallError::Unreachable(error.to_string()))?;
+    answer(&tracker, &mut None, request, None).await
+}
+
+async fn answer(
+    tracker: &Tracker,
+    kept: &mut Option<Connection>,
+    request: &tracker_api::Request,
+    token: Option<&str>,
+) -> Result<Response, CallError> {
+    let http = tracker_api::encode_request(request);
+    let making = exchange(tracker, kept, &http, token);
+    let reply = time::timeout(CALLING, making).await.unwrap_or_else(|_| {
+        Err(CallError::Unreachable(tracker.sentence(&ErrorKind::TimedOut.into())))
+    })?;
+    tracker_api::decode_reply(request, reply.status, reply.retry_after, &reply.body)
 }
 
 struct Connection {
