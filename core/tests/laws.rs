@@ -19,20 +19,27 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use towpath_core::close::{CloseReason, LocalClose};
+use towpath_core::crypto::public_key;
 use towpath_core::download::{self, ChunkSet, Download};
-use towpath_core::id::LinkId;
+use towpath_core::id::{ChunkRef, ContentKey, LinkId, Space};
 use towpath_core::output::Output;
 use towpath_core::path::{self, Attempt, DialError, PathChooser, Policy};
 use towpath_core::rng::Rng;
+use towpath_core::session::{
+    self, ChunkFrame, Command, Event, Input, Role, Session, Setup, Suite, Transmit,
+};
 use towpath_core::time::Instant;
-use towpath_core::wire::Unavailable;
+use towpath_core::wire::{Handle, Message, RequestId, Unavailable};
 
 #[test]
 fn the_laws_hold() {
     download().check("download");
     ordered_download().check("ordered download");
     path_chooser().check("path chooser");
-    // Here come the session, the node, the relay's client and the relay's hub, each in a line.
+    session().check("session");
+    // Here come the node, the relay's client and the relay's hub, each in a line.
 }
 
 /// What the test needs to know of a machine.
@@ -327,5 +334,209 @@ fn path_chooser() -> Machine<PathChooser, path::Input> {
         },
         tick: || path::Input::Tick,
         finish: || vec![path::Input::Stop],
+    }
+}
+
+/// A session, and an honest one at the other end of its stream.
+struct Linked {
+    session: Session,
+    other: Session,
+    to_other: Vec<Bytes>,
+    to_session: Vec<u8>,
+    asked_to_read: bool,
+    established: bool,
+    other_established: bool,
+    /// The latest moment; the other end must not see time go backwards when the session does.
+    now: Instant,
+    /// Numbers of requests, never used twice.
+    requests: u32,
+    /// What the session wants to be read.
+    reads: Vec<RequestId>,
+}
+
+enum LinkedInput {
+    Tick,
+    /// So many bytes come from the other end; whether one of them is wrong.
+    Come(usize, bool),
+    Sent(usize),
+    Ended,
+    Request,
+    Cancel(u32),
+    Serve(u32),
+    Forget(u32),
+    ChunkRead(bool),
+    Recycle,
+    /// The other end asks for a chunk, or cancels one.
+    Asked,
+    Cancelled(u32),
+    Close,
+}
+
+fn session() -> Machine<Linked, LinkedInput> {
+    Machine {
+        new: Linked::new,
+        put: Linked::put,
+        poll: Linked::poll,
+        input: |random| {
+            let number = random.below(6) as u32;
+            match random.below(60) {
+                0..=35 => {
+                    let bytes = random.pick(&[1, 100, usize::MAX, usize::MAX]);
+                    LinkedInput::Come(bytes, random.below(200) == 0)
+                }
+                36 => LinkedInput::Sent(random.pick(&[1, 50, 1_000_000])),
+                37 => LinkedInput::Recycle,
+                38..=41 => LinkedInput::Request,
+                42 => LinkedInput::Cancel(number),
+                43..=47 => LinkedInput::Serve(number),
+                48 => LinkedInput::Forget(number),
+                49..=53 => LinkedInput::ChunkRead(random.below(4) > 0),
+                54..=57 => LinkedInput::Asked,
+                58 => LinkedInput::Cancelled(number),
+                _ if random.below(20) == 0 => LinkedInput::Ended,
+                _ => LinkedInput::Tick,
+            }
+        },
+        tick: || LinkedInput::Tick,
+        finish: || vec![LinkedInput::Close],
+    }
+}
+
+impl Linked {
+    fn new(now: Instant, random: &mut Gen) -> Self {
+        let suite = random.pick(&[Suite::AesGcm, Suite::ChaChaPoly]);
+        let remote = random.flip().then(|| public_key(&[2; 32]));
+        let make = |role, key: u8| {
+            let setup = Setup { role, instance: u64::from(key) };
+            let (secret_key, ephemeral) = ([key; 32], [key + 10; 32]);
+            session::Config { setup, secret_key, ephemeral, channel_binding: Vec::new() }
+        };
+        let caller = make(Role::Initiator { remote, suite }, 1);
+        let called = make(Role::Responder { accept_strangers: true, accept_aes: true }, 2);
+        let (ours, theirs) = if random.flip() { (caller, called) } else { (called, caller) };
+        let mut this = Self {
+            session: Session::new(now, random.rng(), ours),
+            other: Session::new(now, random.rng(), theirs),
+            to_other: Vec::new(),
+            to_session: Vec::new(),
+            asked_to_read: false,
+            established: false,
+            other_established: false,
+            now,
+            requests: 0,
+            reads: Vec::new(),
+        };
+        this.drain_other();
+        // A handshake seldom survives random times: most runs begin after it.
+        while random.below(8) > 0 && !(this.established && this.other_established) {
+            while matches!(this.poll(), Answer::Said(_)) {}
+            this.come(now, usize::MAX, false);
+        }
+        this
+    }
+
+    fn chunk() -> ChunkRef {
+        ChunkRef { space: Space::Root, index: 3 }
+    }
+
+    fn put(&mut self, now: Instant, input: LinkedInput) {
+        self.now = self.now.max(now);
+        let (handle, content, chunk) = (Handle(0), ContentKey(0), Self::chunk());
+        let input = match input {
+            LinkedInput::Tick => Input::Tick,
+            LinkedInput::Sent(bytes) => Input::Sent { bytes },
+            LinkedInput::Ended => Input::Ended(None),
+            LinkedInput::Recycle => Input::Command(Command::Recycle(BytesMut::zeroed(300_000))),
+            LinkedInput::Close => {
+                Input::Command(Command::Close(CloseReason::Local(LocalClose::Done)))
+            }
+            LinkedInput::Come(bytes, wrong) => return self.come(now, bytes, wrong),
+            LinkedInput::Forget(number) => {
+                Input::Command(Command::Forget { request: RequestId(number) })
+            }
+            // A node says the rest to an established session only.
+            _ if !self.established => return,
+            LinkedInput::Request => {
+                self.requests += 1;
+                let request = RequestId(self.requests);
+                Input::Command(Command::Request { request, handle, chunk })
+            }
+            LinkedInput::Cancel(number) => {
+                Input::Command(Command::Send(Message::Cancel { request: RequestId(number) }))
+            }
+            LinkedInput::Serve(number) => {
+                let request = RequestId(number);
+                Input::Command(Command::Serve { request, content, chunk })
+            }
+            LinkedInput::ChunkRead(whole) => {
+                let Some(request) = self.reads.pop() else { return };
+                let frame = || ChunkFrame::new(request, 300, 2, BytesMut::new());
+                let result = if whole { Ok(frame()) } else { Err(Unavailable::ReadFailed) };
+                Input::ChunkRead { request, result }
+            }
+            LinkedInput::Asked => {
+                self.requests += 1;
+                let request = RequestId(self.requests);
+                return self.other(Command::Request { request, handle, chunk });
+            }
+            LinkedInput::Cancelled(number) => {
+                let cancel = Message::Cancel { request: RequestId(number) };
+                return self.other(Command::Send(cancel));
+            }
+        };
+        self.session.handle_input(now, input);
+    }
+
+    /// The other end takes all and says something; bytes of it come, if the session wants them.
+    fn come(&mut self, now: Instant, bytes: usize, wrong: bool) {
+        for bytes in core::mem::take(&mut self.to_other) {
+            self.session.handle_input(now, Input::Sent { bytes: bytes.len() });
+            self.other.handle_input(self.now, Input::Received(BytesMut::from(&bytes[..])));
+            self.drain_other();
+        }
+        self.other(Command::Send(Message::Complete { handle: Handle(1) }));
+        let bytes = bytes.min(self.to_session.len());
+        if bytes == 0 || !self.asked_to_read {
+            return;
+        }
+        let mut bytes: Vec<u8> = self.to_session.drain(..bytes).collect();
+        bytes[0] ^= u8::from(wrong);
+        self.asked_to_read = false;
+        self.session.handle_input(now, Input::Received(BytesMut::from(&bytes[..])));
+    }
+
+    fn other(&mut self, command: Command) {
+        if !self.other_established {
+            return;
+        }
+        self.other.handle_input(self.now, Input::Command(command));
+        self.drain_other();
+    }
+
+    fn drain_other(&mut self) {
+        loop {
+            match self.other.poll_output() {
+                Output::Transmit(Transmit::Send(bytes)) => {
+                    self.to_session.extend_from_slice(&bytes);
+                    let sent = Input::Sent { bytes: bytes.len() };
+                    self.other.handle_input(self.now, sent);
+                }
+                Output::Event(Event::Established { .. }) => self.other_established = true,
+                Output::Timeout(_) => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn poll(&mut self) -> Answer {
+        let output = self.session.poll_output();
+        match &output {
+            Output::Transmit(Transmit::Send(bytes)) => self.to_other.push(bytes.clone()),
+            Output::Transmit(Transmit::Read { .. }) => self.asked_to_read = true,
+            Output::Transmit(Transmit::ReadChunk { request, .. }) => self.reads.push(*request),
+            Output::Event(Event::Established { .. }) => self.established = true,
+            _ => {}
+        }
+        answer(&output)
     }
 }
