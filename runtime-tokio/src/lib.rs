@@ -166,6 +166,8 @@ impl Peer {
         self.commands.send(Input::Shutdown);
         // It ends by itself, or it panicked and has said so.
         let _ = self.task.await;
+        let shared = self.commands.shared;
+        blocking(move || shared.pool.forget_all()).await;
     }
 }
 

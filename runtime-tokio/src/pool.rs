@@ -1,16 +1,17 @@
 //! Heavy work: reading, verifying and writing chunks, on two threads of our own.
 //!
 //! A job owns its buffer, and the buffer comes back with the result. The queue has no limit of its own:
-//! sessions bound the reads, downloads bound the writes. Bytes that go to a pipe leave through one more
-//! thread for each pipe, because a reader may stop for as long as it likes.
+//! sessions bound the reads, downloads bound the writes. What may take as long as it likes has a thread
+//! of its own: a pipe whose reader stops, and the sync of what was written, now and then.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use tokio::sync::mpsc::UnboundedSender;
 use towpath_core::id::{ChunkRef, ContentKey, Descriptor, Hash, LinkId};
 use towpath_core::merkle;
@@ -22,6 +23,8 @@ use crate::{link, node};
 
 /// Threads of the pool: one hashes while the other writes.
 const THREADS: usize = 2;
+/// How often what was written is synced: what a power cut may cost to hash again.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where the chunks of a share or a download are.
 pub enum Content {
@@ -70,6 +73,8 @@ pub(crate) struct Pool {
     jobs: Sender<Job>,
     contents: Contents,
     node: UnboundedSender<node::Word>,
+    /// Never sent on: the thread that syncs ends with it.
+    _syncing: Sender<()>,
 }
 
 impl Pool {
@@ -81,7 +86,11 @@ impl Pool {
             let name = format!("towpath-pool-{number}");
             thread::Builder::new().name(name).spawn(move || work(&queue, &contents, &node))?;
         }
-        Ok(Self { jobs, contents, node })
+        let (_syncing, end) = bounded(0);
+        let (targets, to_node) = (contents.clone(), node.clone());
+        let name = "towpath-sync".into();
+        thread::Builder::new().name(name).spawn(move || sync(&end, &targets, &to_node))?;
+        Ok(Self { jobs, contents, node, _syncing })
     }
 
     pub(crate) fn submit(&self, job: Job) {
@@ -109,6 +118,12 @@ impl Pool {
     /// From now on `key` means nothing; jobs under way are done first.
     pub(crate) fn forget(&self, key: ContentKey) {
         self.contents.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// From now on no key means anything. May block: a target that nobody else holds is synced.
+    pub(crate) fn forget_all(&self) {
+        let contents = &mut *self.contents.write().unwrap_or_else(PoisonError::into_inner);
+        drop(std::mem::take(contents));
     }
 
     /// Hands verified bytes to the pipe of `key`.
@@ -181,5 +196,21 @@ fn deliver(
             return;
         }
         let _ = node.send(node::Word::Input(Input::Delivered { content, chunk, buffer }));
+    }
+}
+
+fn sync(end: &Receiver<()>, contents: &Contents, node: &UnboundedSender<node::Word>) {
+    while end.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let entries: Vec<_> = {
+            let contents = contents.read().unwrap_or_else(PoisonError::into_inner);
+            contents.iter().map(|(key, entry)| (*key, entry.clone())).collect()
+        };
+        for (key, entry) in entries {
+            if let Entry::Target(target) = &*entry
+                && let Err(error) = target.sync()
+            {
+                let _ = node.send(node::Word::Broken(key, Failure::Store(error.message)));
+            }
+        }
     }
 }

@@ -1,16 +1,19 @@
-//! Two peers and a tracker on the loopback: a file crosses over TCP, through the relay, into a pipe.
+//! Two peers and a tracker on the loopback: files and folders cross over TCP, through the relay, into a
+//! pipe.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use towpath_core::download::ChunkSet;
-use towpath_core::id::{ContentKey, Descriptor, Locator, Secret, Space};
+use towpath_core::id::{ContentKey, Descriptor, Kind, Locator, Secret, Space};
 use towpath_core::merkle;
 use towpath_core::node::{ContentsShape, Event, Failure, Input, Progress, Sink};
 use towpath_core::path::{PathKind, Policy};
@@ -35,11 +38,14 @@ async fn tracker(folder: &Path) -> Running {
 async fn peer(number: u8, tracker: &str) -> Peer {
     let mut config = PeerConfig::new([number; 32], tracker.into());
     config.listen = Some("127.0.0.1:0".parse().unwrap());
-    let peer = Peer::start(config).await.unwrap();
-    peer.commands().send(Input::Listening { addresses: vec![peer.listen_addr()] });
-    peer
+    Peer::start(config).await.unwrap()
 }
 
+fn announce(peer: &Peer, address: SocketAddr) {
+    peer.commands().send(Input::Listening { addresses: vec![address] });
+}
+
+/// The first event that is wanted, within the patience of this test.
 async fn event(peer: &mut Peer, wanted: impl Fn(&Event) -> bool) -> Event {
     let waiting = async {
         loop {
@@ -53,9 +59,15 @@ async fn event(peer: &mut Peer, wanted: impl Fn(&Event) -> bool) -> Event {
     timeout(PATIENCE, waiting).await.expect("it comes in time")
 }
 
-/// A peer that shares `path`; its descriptor.
+/// A peer that shares `path` and says where it listens.
 async fn share(tracker: &str, path: &Path, secret: Option<Secret>) -> (Peer, Descriptor) {
     let mut peer = peer(1, tracker).await;
+    announce(&peer, peer.listen_addr());
+    let descriptor = share_from(&mut peer, path, secret).await;
+    (peer, descriptor)
+}
+
+async fn share_from(peer: &mut Peer, path: &Path, secret: Option<Secret>) -> Descriptor {
     let data = path.parent().unwrap().join("data");
     let paths = [path.to_owned()];
     let source = blocking(move || Source::prepare(&data, &paths, &mut |_| {}).unwrap()).await;
@@ -69,8 +81,8 @@ async fn share(tracker: &str, path: &Path, secret: Option<Secret>) -> (Peer, Des
     };
     peer.commands().register(KEY, Content::Source(Arc::new(source))).unwrap();
     peer.commands().send(input);
-    event(&mut peer, |event| *event == Event::Announced(KEY)).await;
-    (peer, descriptor)
+    event(peer, |event| *event == Event::Announced(KEY)).await;
+    descriptor
 }
 
 fn get(locator: Locator, secret: Option<Secret>, policy: Policy, sink: Sink) -> Input {
@@ -89,6 +101,9 @@ async fn fetch(peer: &mut Peer, out: &Path, input: Input) -> (PathBuf, Progress)
     let target = Arc::new(target);
     commands.register(KEY, Content::Target(target.clone())).unwrap();
     begin(peer, &target, Space::Root).await;
+    if descriptor.kind == Kind::Manifest {
+        begin(peer, &target, Space::Contents).await;
+    }
     let done = blocking(move || target.finish().unwrap()).await;
     let progress = commands.progress(KEY).await;
     commands.send(Input::Finished(KEY));
@@ -144,17 +159,86 @@ async fn a_small_file_crosses_both_ways() {
     crosses(Policy::Relay, PathKind::Relay, 262_145).await;
 }
 
-/// What a pipe's other end has read.
+#[tokio::test]
+async fn a_folder_crosses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::create_dir_all(from.join("inner")).unwrap();
+    let files = [("empty", 0), ("inner/large", 3_000_000), ("inner/small", 5), ("last", 262_144)];
+    for (name, length) in files {
+        fs::write(from.join(name), bytes(length)).unwrap();
+    }
+    let tracker = tracker(folder.path()).await;
+    let (_seeder, descriptor) = share(tracker.url(), &from, None).await;
+    let mut fetcher = peer(2, tracker.url()).await;
+    let input = get(descriptor.locator(None), None, Policy::Auto, Sink::Store);
+    fetch(&mut fetcher, &to, input).await;
+    for (name, length) in files {
+        assert!(fs::read(to.join(name)).unwrap() == bytes(length), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_that_refuse_give_way_to_the_relay_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("file"), folder.path().join("copy"));
+    fs::write(&from, bytes(1_000_000)).unwrap();
+    let tracker = tracker(folder.path()).await;
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut seeder = peer(1, tracker.url()).await;
+    announce(&seeder, gone);
+    let descriptor = share_from(&mut seeder, &from, None).await;
+    let mut fetcher = peer(2, tracker.url()).await;
+    let input = get(descriptor.locator(None), None, Policy::Auto, Sink::Store);
+    let (_, progress) = fetch(&mut fetcher, &to, input).await;
+    assert_eq!(progress.by_path_bytes, [0, 0, 1_000_000]);
+    assert!(fs::read(&to).unwrap() == bytes(1_000_000));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_dropped_leaves_no_task_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let reader = Reader::default();
+    let (tracker, seeder, fetcher) = pipe(folder.path(), 30_000_000, &reader).await;
+    drop((seeder, fetcher));
+    timeout(PATIENCE, tracker.shutdown()).await.unwrap();
+    let alive = || Handle::current().metrics().num_alive_tasks();
+    let ended = async {
+        while alive() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{} tasks are left", alive()));
+}
+
+/// What a pipe's other end has read, and what it makes of more.
 #[derive(Clone, Default)]
-struct Reader(Arc<Mutex<Vec<u8>>>, Option<usize>);
+struct Reader {
+    read: Arc<Mutex<Vec<u8>>>,
+    full: Option<(usize, Full)>,
+}
+
+#[derive(Clone)]
+enum Full {
+    /// It breaks.
+    Breaks,
+    /// It waits until the sender of this is dropped.
+    Waits(Arc<Mutex<mpsc::Receiver<()>>>),
+}
 
 impl Write for Reader {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut read = self.0.lock().unwrap();
-        if self.1.is_some_and(|limit| read.len() >= limit) {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        let length = self.read.lock().unwrap().len();
+        match &self.full {
+            Some((limit, Full::Breaks)) if length >= *limit => {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Some((limit, Full::Waits(go))) if length >= *limit => {
+                let _ = go.lock().unwrap().recv();
+            }
+            Some(_) | None => {}
         }
-        read.extend_from_slice(bytes);
+        self.read.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -188,15 +272,38 @@ async fn a_file_comes_out_of_a_pipe_in_order() {
     let reader = Reader::default();
     let (_tracker, _seeder, mut fetcher) = pipe(folder.path(), 30_000_000, &reader).await;
     event(&mut fetcher, |event| *event == Event::SpaceComplete(KEY, Space::Root)).await;
-    assert!(*reader.0.lock().unwrap() == bytes(30_000_000));
+    assert!(*reader.read.lock().unwrap() == bytes(30_000_000));
 }
 
 #[tokio::test]
 async fn a_pipe_that_breaks_fails_the_download() {
     let folder = tempfile::tempdir().unwrap();
-    let reader = Reader(Arc::default(), Some(1_000_000));
+    let reader = Reader { full: Some((1_000_000, Full::Breaks)), ..Reader::default() };
     let (_tracker, _seeder, mut fetcher) = pipe(folder.path(), 30_000_000, &reader).await;
     let failed = event(&mut fetcher, |event| matches!(event, Event::Failed(..))).await;
     let Event::Failed(KEY, Failure::Store(why)) = failed else { panic!("{failed:?}") };
     assert!(why.contains("output"), "{why}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_stops_the_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, waits) = mpsc::channel();
+    let waits = Full::Waits(Arc::new(Mutex::new(waits)));
+    let reader = Reader { full: Some((1_000_000, waits)), ..Reader::default() };
+    let (_tracker, _seeder, mut fetcher) = pipe(folder.path(), 50_000_000, &reader).await;
+    let commands = fetcher.commands();
+    let mut received = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = commands.progress(KEY).await.received_bytes;
+        if now > 0 && now == received {
+            break;
+        }
+        received = now;
+    }
+    assert!(received <= 16 << 20, "{received}");
+    drop(go);
+    event(&mut fetcher, |event| *event == Event::SpaceComplete(KEY, Space::Root)).await;
+    assert!(*reader.read.lock().unwrap() == bytes(50_000_000));
 }
