@@ -13,7 +13,10 @@ use towpath_core::id::Hash;
 use towpath_core::manifest::{Decoder, Entry, What, compare_paths, decode_entry, resolve_link};
 use towpath_core::merkle::{TreeLayout, chunk_count};
 
-use crate::limits::{INDEX_CACHE_BLOCKS, INDEX_STRIDE, MAX_ENTRY_BYTES, MAX_LINK_HOPS};
+use crate::limits::{
+    INDEX_CACHE_BLOCKS, INDEX_STRIDE, LINK_LOOKS, LINK_LOOKS_PER_ENTRY, MAX_ENTRY_BYTES,
+    MAX_LINK_HOPS,
+};
 use crate::lock;
 use crate::tree::Section;
 
@@ -84,7 +87,7 @@ pub(crate) struct Sums {
     pub(crate) chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) nodes: u64,
-    /// Whether there are links.
+    /// Links among the entries.
     pub(crate) links: u64,
 }
 
@@ -150,7 +153,7 @@ impl Index {
         })?;
         let index = Self { manifest, points, sums, decoded: Mutex::default() };
         if index.sums.links > 0 {
-            index.check_links()?;
+            index.check_links(LINK_LOOKS + LINK_LOOKS_PER_ENTRY * index.sums.entries)?;
         }
         Ok(index)
     }
@@ -255,18 +258,26 @@ impl Index {
         Ok(found)
     }
 
-    /// Every link leads to an entry, or to the share's folder.
-    fn check_links(&self) -> Result<(), ReadError> {
+    /// Every link leads to an entry, or to the share's folder; that is found with so many looks.
+    fn check_links(&self, mut looks: u64) -> Result<(), ReadError> {
         for_each_entry::<ReadError>(&self.manifest, |_, _, entry| {
             let What::Link { target } = &entry.what else { return Ok(()) };
             let leads = leads_to_entry(&entry.path, target, |path| {
+                looks = looks.saturating_sub(1);
+                if looks == 0 {
+                    return Ok(None);
+                }
                 Ok(self.find(path)?.map(|entry| match entry.what {
                     What::Link { target } => Step::Link(target),
                     What::Folder => Step::Folder,
                     What::File { .. } => Step::File,
                 }))
             })?;
-            if leads.is_some() { Ok(()) } else { Err(DecodeError("link_target_missing").into()) }
+            match leads {
+                _ if looks == 0 => Err(DecodeError("too_many_link_steps").into()),
+                Some(_) => Ok(()),
+                None => Err(DecodeError("link_target_missing").into()),
+            }
         })
     }
 }

@@ -17,6 +17,12 @@ pub(crate) const OPEN_FILES: usize = 32;
 pub(crate) const OPEN_FOLDERS: usize = 32;
 /// Links that may be followed to find where a link leads: what Linux allows (path_resolution(7)).
 pub(crate) const MAX_LINK_HOPS: usize = 40;
+/// Entries looked up to see where the links of a manifest lead: most links need one, a link through
+/// other links one for each folder on its way. Without a limit chains of deep links could keep a
+/// receiver busy for days.
+pub(crate) const LINK_LOOKS_PER_ENTRY: u64 = 4;
+/// The same for a manifest of any size.
+pub(crate) const LINK_LOOKS: u64 = 100_000;
 
 /// What one hashing job reads: large enough to amortise opening the file, small enough that two
 /// threads share one file evenly.

@@ -21,7 +21,7 @@ use towpath_core::session::ChunkFrame;
 use towpath_core::wire::{RequestId, Unavailable};
 
 use crate::error::Error;
-use crate::index::Index;
+use crate::index::{Found, Index};
 use crate::limits::OPEN_FILES;
 use crate::lock;
 use crate::tree::read_proof;
@@ -33,6 +33,7 @@ mod base;
 mod cache;
 mod hash;
 mod list;
+mod old;
 pub(crate) mod prepare;
 #[cfg(test)]
 mod tests;
@@ -81,8 +82,8 @@ struct Open {
 
 /// Where a chunk is: its file, and its nodes.
 struct Spot {
-    ordinal: u64,
-    path: Vec<u8>,
+    /// Of a folder.
+    file: Option<Found>,
     length_bytes: u64,
     number: u64,
     first_node: u64,
@@ -205,43 +206,42 @@ impl Source {
         let Some(index) = &self.index else {
             let length_bytes = self.descriptor().length_bytes;
             let is_there = chunk.space == Space::Root && chunk.index < chunk_count(length_bytes);
-            return Ok(is_there.then(|| Spot {
-                ordinal: 0,
-                path: Vec::new(),
+            return Ok(is_there.then_some(Spot {
+                file: None,
                 length_bytes,
                 number: chunk.index,
                 first_node: 0,
             }));
         };
         Ok(index.file_of(chunk.index)?.map(|file| Spot {
-            ordinal: file.ordinal,
-            path: file.path.clone(),
             length_bytes: file.length_bytes,
             number: chunk.index - file.first_chunk,
             first_node: file.first_node,
+            file: Some(file),
         }))
     }
 
     /// The file of a chunk; whether it is the one that was hashed is seen after reading.
     fn open(&self, spot: &Spot) -> Result<Arc<Open>, Unavailable> {
+        let (ordinal, path) = spot.file.as_ref().map_or((0, &[][..]), |f| (f.ordinal, &f.path));
         {
             let mut open = lock(&self.open);
-            if let Some(at) = open.iter().position(|(of, _)| *of == spot.ordinal) {
+            if let Some(at) = open.iter().position(|(of, _)| *of == ordinal) {
                 let found = open.remove(at).expect("it was just found there");
                 let file = found.1.clone();
                 open.push_front(found);
                 return Ok(file);
             }
         }
-        let stat = self.stored.stat(spot.ordinal).map_err(|_| Unavailable::ReadFailed)?;
-        let file = self.base.open(&spot.path).map_err(|error| match error.kind() {
+        let stat = self.stored.stat(ordinal).map_err(|_| Unavailable::ReadFailed)?;
+        let file = self.base.open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unavailable::SourceChanged,
             _ => Unavailable::ReadFailed,
         })?;
         let file = Arc::new(Open { file, stat });
         if chunk_count(spot.length_bytes) > 1 {
             let mut open = lock(&self.open);
-            open.push_front((spot.ordinal, file.clone()));
+            open.push_front((ordinal, file.clone()));
             open.truncate(OPEN_FILES);
         }
         Ok(file)

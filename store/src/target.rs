@@ -33,6 +33,7 @@ use part::Part;
 
 mod finish;
 mod journal;
+mod many;
 mod open;
 mod part;
 mod resume;

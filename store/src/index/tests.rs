@@ -95,3 +95,34 @@ fn links_must_lead_to_an_entry() {
     check(&[link("y", "z"), link("z", "y")]).unwrap();
     assert!(check(&[link("x", "y/c"), link("y", "z"), link("z", "y")]).is_err());
 }
+
+#[test]
+fn links_that_take_many_looks_are_given_up() {
+    // Each link leads up to the top and down again through many folders to the link before it.
+    let deep = vec!["d"; 60].join("/");
+    let mut entries: Vec<Entry> =
+        (1..=60).map(|depth| entry(&deep[..2 * depth - 1], What::Folder)).collect();
+    entries.push(link(&format!("{deep}/x00"), &"../".repeat(60)));
+    for n in 1..20 {
+        let target = format!("x00/{deep}/x{:02}", n - 1);
+        entries.push(link(&format!("{deep}/x{n:02}"), &target));
+    }
+    entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
+    let index = Index::build(encode(&entries)).unwrap();
+    index.check_links(LINK_LOOKS).unwrap();
+    let error = index.check_links(200).unwrap_err();
+    assert!(matches!(error, ReadError::Rule(DecodeError("too_many_link_steps"))), "{error:?}");
+}
+
+#[test]
+fn the_index_of_many_entries_is_small() {
+    let mut encoder = Encoder::new();
+    let mut bytes = encoder.header();
+    for n in 0..50_000 {
+        encoder.entry(&file(&format!("file-{n:06}"), 1), &mut bytes).unwrap();
+    }
+    let index = Index::build(section(&bytes)).unwrap();
+    assert_eq!(index.points.len(), 50_000_usize.div_ceil(INDEX_STRIDE as usize));
+    assert!(size_of::<Point>() * index.points.len() * 20 < 1 << 20, "a million entries: 1 MiB");
+    assert_eq!(index.file_of(49_999).unwrap().unwrap().path, b"file-049999");
+}

@@ -16,7 +16,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,6 +102,7 @@ impl Cache {
         let folder = data_dir.join("cache");
         std::fs::DirBuilder::new()
             .recursive(true)
+            .mode(0o700)
             .create(&folder)
             .map_err(Error::at("make the folder", &folder))?;
         Ok(Self { folder })

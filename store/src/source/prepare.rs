@@ -14,15 +14,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use towpath_core::codec::DecodeError;
 use towpath_core::id::{Descriptor, Hash, Kind};
 use towpath_core::limits::CHUNK_BYTES;
-use towpath_core::manifest::{Decoder, Encoder, Entry, What, compare_paths};
+use towpath_core::manifest::{Encoder, Entry, What};
 use towpath_core::merkle::{TreeBuilder, TreeLayout, chunk_count, chunk_hash};
 
 use super::base::Base;
 use super::cache::{Cache, Facts, Fresh, Stored, temporary};
 use super::hash::{Piece, Pool, Shared};
-use super::list::{Found, List, ListReader, ListWriter, Listed};
+use super::list::{Found, List, ListWriter, Listed};
+use super::old::Old;
 use super::walk::{Walk, Walked};
 use super::{Prepared, Source};
 use crate::error::Error;
@@ -46,16 +48,17 @@ pub(super) fn prepare(
         ListWriter::new(cache.temporary().map_err(cannot)?, cache.temporary().map_err(cannot)?);
     let (list, walked) = Walk::new(&base, own, list, progress).run()?;
     let list = list.finish().map_err(cannot)?;
-    let old = cache.find(&base);
-    if let Some(old) = &old
-        && old.list().same(&list).unwrap_or(false)
-        && old.facts.skipped == walked.skipped
-    {
-        let old = cache.find(&base).expect("it was just read");
-        cache.touch(&base);
-        progress(Prepared { done_bytes: walked.seen.total_bytes, ..walked.seen });
-        return source(name, base, old, 0);
-    }
+    let same = |old: &Stored| {
+        old.facts.skipped == walked.skipped && old.list().same(&list).unwrap_or(false)
+    };
+    let old = match cache.find(&base) {
+        Some(old) if same(&old) => {
+            cache.touch(&base);
+            progress(Prepared { done_bytes: walked.seen.total_bytes, ..walked.seen });
+            return source(name, base, old, 0);
+        }
+        old => old,
+    };
     let spool = || cache.temporary();
     let assembly = Assembly::new(&base, list, walked, old.as_ref(), &spool).map_err(cannot)?;
     let fresh = assembly.run(progress)?;
@@ -79,7 +82,10 @@ fn check_manifest(manifest: &Section, base: &Base) -> Result<Index, Error> {
     Index::build(manifest.clone()).map_err(|error| match error {
         ReadError::Io(error) => Error::io("read the cache of", &at, &error),
         // What a link leads to went away after the link was looked at.
-        ReadError::Rule(_) => Error::changed(&at),
+        ReadError::Rule(DecodeError("link_target_missing")) => Error::changed(&at),
+        ReadError::Rule(rule) => {
+            Error::new("manifest", format!("{} cannot be shared: {rule}", at.display()))
+        }
     })
 }
 
@@ -370,7 +376,7 @@ impl<'a> Assembly<'a> {
             Ok(found) => Ok(found),
             // A cache that cannot be read is no cache.
             Err(_) => {
-                old.is_over = true;
+                old.give_up();
                 Ok(None)
             }
         }
@@ -427,99 +433,4 @@ fn hash_section(section: &Section, nodes: &mut NodeWriter) -> io::Result<Hash> {
         at += size as u64;
     }
     Ok(tree.finish())
-}
-
-/// The list and manifest of an older share of the same paths, read side by side.
-struct Old {
-    list: ListReader,
-    manifest: Section,
-    read: u64,
-    decoder: Decoder,
-    tree: Section,
-    /// The entry at hand, if it is a file: what was listed, its root, its first node.
-    at: Option<(Listed, Hash, u64)>,
-    next_node: u64,
-    is_over: bool,
-}
-
-impl Old {
-    fn new(stored: &Stored) -> Option<Self> {
-        if stored.facts.descriptor.kind != Kind::Manifest {
-            return None;
-        }
-        Some(Self {
-            list: stored.list().read(),
-            decoder: Decoder::new(stored.manifest().length).ok()?,
-            manifest: stored.manifest().clone(),
-            read: 0,
-            tree: stored.tree(),
-            at: None,
-            next_node: 0,
-            is_over: false,
-        })
-    }
-
-    /// The root and the first node of a file that has not changed. Asked for in the order of paths.
-    fn find(&mut self, listed: &Listed) -> io::Result<Option<(Hash, u64)>> {
-        loop {
-            if self.is_over {
-                return Ok(None);
-            }
-            if let Some((old, root, node)) = &self.at {
-                match compare_paths(&old.path, &listed.path) {
-                    std::cmp::Ordering::Less => {}
-                    std::cmp::Ordering::Equal if old.stat == listed.stat => {
-                        return Ok(Some((*root, *node)));
-                    }
-                    std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => return Ok(None),
-                }
-            }
-            self.advance()?;
-        }
-    }
-
-    /// Goes to the next file.
-    fn advance(&mut self) -> io::Result<()> {
-        let Some(listed) = self.list.next()? else {
-            self.is_over = true;
-            return Ok(());
-        };
-        let entry = loop {
-            if let Some((_, _, entry)) = self.decoder.next_entry().map_err(io::Error::other)? {
-                break entry;
-            }
-            let size = (self.manifest.length - self.read).min(64 * 1024) as usize;
-            if size == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let mut bytes = vec![0; size];
-            self.manifest.read_exact_at(&mut bytes, self.read)?;
-            self.read += size as u64;
-            self.decoder.push(&bytes);
-        };
-        self.at = None;
-        if let What::File { length_bytes, root } = entry.what {
-            let node = self.next_node;
-            self.next_node += TreeLayout::new(length_bytes).nodes();
-            if entry.path == listed.path && length_bytes == listed.stat.size {
-                self.at = Some((listed, root, node));
-            }
-        }
-        Ok(())
-    }
-
-    fn copy_nodes(&self, from: u64, count: u64, to: u64, nodes: &mut NodeWriter) -> io::Result<()> {
-        let mut bytes = [0; 64 * NODE_BYTES as usize];
-        let mut done = 0;
-        while done < count {
-            let step = (count - done).min(64);
-            let piece = &mut bytes[..(step * NODE_BYTES) as usize];
-            self.tree.read_exact_at(piece, (from + done) * NODE_BYTES)?;
-            for (node, hash) in piece.as_chunks::<32>().0.iter().enumerate() {
-                nodes.put(to + done + node as u64, Hash(*hash))?;
-            }
-            done += step;
-        }
-        Ok(())
-    }
 }

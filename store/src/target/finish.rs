@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use towpath_core::id::Kind;
 use towpath_core::manifest::{Entry, What};
 
-use super::part::{Many, Part};
+use super::many::Many;
+use super::part::Part;
 use super::{Place, Target, names};
 use crate::error::Error;
 use crate::index::{ReadError, for_each_entry};

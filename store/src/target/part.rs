@@ -1,16 +1,12 @@
 //! The chunks of one space of a download: where each goes, which are there.
 
-use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::BytesMut;
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
+use rustix::fs::FallocateFlags;
 use towpath_core::id::{Hash, Space};
 use towpath_core::limits::{CHUNK_BYTES, MAX_PROOF_HASHES};
 use towpath_core::merkle::{TreeLayout, check_chunk, chunk_count, chunk_length, proof_length};
@@ -19,11 +15,10 @@ use towpath_core::session::ChunkFrame;
 use towpath_core::wire::{RequestId, Unavailable};
 
 use super::journal::Journal;
+use super::many::Many;
 use crate::bits::Bits;
-use crate::index::{FileEntry, Found, Index};
-use crate::limits::OPEN_FILES;
+use crate::index::{FileEntry, Found};
 use crate::lock;
-use crate::paths::{Below, create_file, open_file, split_path, timestamps};
 use crate::source::read_frame;
 use crate::tree::{NODE_BYTES, Section, read_proof};
 
@@ -49,17 +44,6 @@ pub(super) enum Body {
     Many(Many),
 }
 
-/// The files of a manifest, below one folder.
-#[derive(Debug)]
-pub(super) struct Many {
-    pub(super) index: Index,
-    pub(super) below: Below,
-    /// Permission bits that a new file gets at most.
-    mode_mask: u16,
-    /// Files of several chunks that were used lately, by the number of their entry.
-    open: Mutex<VecDeque<(u64, Arc<File>)>>,
-}
-
 #[derive(Debug)]
 struct State {
     have: Bits,
@@ -67,6 +51,8 @@ struct State {
     nodes: Bits,
     /// Chunks that are being written now.
     writing: Vec<u64>,
+    /// Threads that wait for one of them.
+    waiters: usize,
 }
 
 /// Where one chunk is.
@@ -120,7 +106,7 @@ impl Part {
                 (ContentsShape { chunks: sums.chunks, bytes: sums.bytes }, sums.nodes)
             }
         };
-        let state = State { have, nodes: Bits::new(nodes), writing: Vec::new() };
+        let state = State { have, nodes: Bits::new(nodes), writing: Vec::new(), waiters: 0 };
         let state = Mutex::new(state);
         Self { space, shape, body, tree, fresh, state, settled: Condvar::new() }
     }
@@ -231,7 +217,9 @@ impl Part {
     fn claim(&self, index: u64) -> Option<Claim<'_>> {
         let mut state = lock(&self.state);
         while state.writing.contains(&index) {
+            state.waiters += 1;
             state = self.settled.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state.waiters -= 1;
         }
         if state.have.get(index) {
             return None;
@@ -386,7 +374,10 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.part.state);
         state.writing.retain(|index| *index != self.index);
-        self.part.settled.notify_all();
+        // Waking nobody would cost a system call for each chunk.
+        if state.waiters > 0 {
+            self.part.settled.notify_all();
+        }
     }
 }
 
@@ -422,109 +413,6 @@ impl Nodes {
                 *place = hash.0;
             }
             tree.write_all_at(&bytes[..32 * run.len()], run[0].0 * NODE_BYTES)?;
-        }
-        Ok(())
-    }
-}
-
-impl Many {
-    pub(super) fn new(index: Index, root: OwnedFd, mode_mask: u16) -> Self {
-        Self { index, below: Below::new(root), mode_mask, open: Mutex::default() }
-    }
-
-    /// A file of one chunk: opened, written, closed; whole from then on.
-    fn write_whole(&self, entry: &FileEntry, data: &[u8]) -> io::Result<()> {
-        let (folder, name) = split_path(&entry.path);
-        let file = create_file(self.below.folder(folder)?, name, entry.mode)?;
-        file.write_all_at(data, 0)?;
-        if entry.mode & !self.mode_mask != 0 {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(u32::from(entry.mode)))?;
-        }
-        Ok(rustix::fs::futimens(&file, &timestamps(entry.mtime))?)
-    }
-
-    /// Makes an empty file.
-    pub(super) fn make_empty(&self, path: &[u8], mode: u16, mtime: (i64, u32)) -> io::Result<()> {
-        let (folder, name) = split_path(path);
-        let file = create_file(self.below.folder(folder)?, name, mode)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(u32::from(mode)))?;
-        Ok(rustix::fs::futimens(&file, &timestamps(mtime))?)
-    }
-
-    /// Gives a whole file its mode and time.
-    fn seal(&self, file: &File, entry: &FileEntry) -> io::Result<()> {
-        rustix::fs::fchmod(file, Mode::from_raw_mode(u32::from(entry.mode)))?;
-        Ok(rustix::fs::futimens(file, &timestamps(entry.mtime))?)
-    }
-
-    fn cached(&self, ordinal: u64) -> Option<Arc<File>> {
-        let mut open = lock(&self.open);
-        let at = open.iter().position(|(of, _)| *of == ordinal)?;
-        let found = open.remove(at).expect("it was just found there");
-        let file = found.1.clone();
-        open.push_front(found);
-        Some(file)
-    }
-
-    /// A file of several chunks; if nothing of it is had yet (`is_new`), it is made. The list's lock is
-    /// held while it is opened, so that two threads do not make it twice.
-    fn open_for_writing(&self, entry: &FileEntry, is_new: bool) -> io::Result<Arc<File>> {
-        if let Some(file) = self.cached(entry.ordinal) {
-            return Ok(file);
-        }
-        let (folder, name) = split_path(&entry.path);
-        let folder = self.below.folder(folder)?;
-        let mut open = lock(&self.open);
-        if let Some((_, file)) = open.iter().find(|(of, _)| *of == entry.ordinal) {
-            return Ok(file.clone());
-        }
-        let ours = |file: &File| file.metadata().is_ok_and(|m| m.is_file() && m.nlink() == 1);
-        let file = match open_file(&*folder, name, OFlags::RDWR) {
-            Ok(file) if ours(&file) => file,
-            // Not there, or not ours: a link that somebody planted, a leftover that cannot be written.
-            Ok(_) | Err(_) if is_new => create_file(&*folder, name, 0o600)?,
-            Ok(_) => return Err(io::Error::other("somebody changed the partial download")),
-            Err(error) => return Err(error),
-        };
-        if file.metadata()?.len() != entry.length_bytes {
-            file.set_len(entry.length_bytes)?;
-        }
-        let file = Arc::new(file);
-        open.push_front((entry.ordinal, file.clone()));
-        open.truncate(OPEN_FILES);
-        Ok(file)
-    }
-
-    fn open_for_reading(&self, entry: &FileEntry) -> io::Result<Arc<File>> {
-        if let Some(file) = self.cached(entry.ordinal) {
-            return Ok(file);
-        }
-        let (folder, name) = split_path(&entry.path);
-        let file = open_file(self.below.folder(folder)?, name, OFlags::RDONLY)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(Arc::new(file))
-    }
-
-    /// Whether a file stands where it should, as long as it should be.
-    pub(super) fn is_there(&self, path: &[u8], length_bytes: u64) -> bool {
-        let (folder, name) = split_path(path);
-        let Ok(folder) = self.below.folder(folder) else { return false };
-        let there =
-            rustix::fs::statat(&*folder, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW);
-        there.is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_size as u64 == length_bytes
-                && stat.st_nlink == 1
-        })
-    }
-
-    /// A file that is not whole after all can be written again.
-    fn reopen(&self, entry: &FileEntry) -> io::Result<()> {
-        lock(&self.open).retain(|(of, _)| *of != entry.ordinal);
-        if let Ok(file) = self.open_for_reading(entry) {
-            rustix::fs::fchmod(&*file, Mode::RUSR | Mode::WUSR)?;
         }
         Ok(())
     }

@@ -19,7 +19,8 @@ use towpath_core::manifest::What;
 use towpath_core::merkle::chunk_count;
 use towpath_core::node::ContentsShape;
 
-use super::part::{Body, Many, Part};
+use super::many::Many;
+use super::part::{Body, Part};
 use super::room::{self, Need};
 use super::{Target, names};
 use crate::bits::Bits;
