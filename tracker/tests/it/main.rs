@@ -10,4 +10,6 @@ mod harness;
 mod limits;
 mod native;
 mod page;
+mod peer;
+mod relay;
 mod tls;
