@@ -112,7 +112,11 @@ async fn chunks_of_founding_files_come_back_as_they_were() {
         // A founding client registers once and then only says that it is there.
         server.post("/api/peers/heartbeat", &json!({ "peer_id": "p" })).await.ok();
         let found = server.get("/api/files/cafe/peers").await.ok();
-        assert_eq!((&found["seeders"], &found["peers"]), (&json!(1), &json!(null)), "without an address");
+        assert_eq!(
+            (&found["seeders"], &found["peers"]),
+            (&json!(1), &json!(null)),
+            "without an address"
+        );
         server.post("/api/peers/register", &json!({ "peer_id": "p", "port": 9 })).await.ok();
         let found = server.get("/api/files/cafe/peers").await.ok();
         assert_eq!(found["peers"][0]["chunks_available"], json!([0, 1]));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod client;
+mod command;
 mod durable;
 mod founding;
 mod harness;

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use towpath_core::id::{Descriptor, Hash, Instance, Kind, Locator, PeerId};
 use towpath_core::session::Suite;
-use towpath_core::tracker_api::{CallError, PeerEntry, PublicFile, Request, Response, instance_text};
+use towpath_core::tracker_api::{
+    CallError, PeerEntry, PublicFile, Request, Response, instance_text,
+};
 
 use crate::client::call;
 use crate::harness::Server;
@@ -53,10 +55,7 @@ async fn a_private_share_is_found_by_its_locator_alone() {
         peers(&asker, LOCATOR).await,
         [PeerEntry {
             instance: seeder.me,
-            addresses: vec![
-                "127.0.0.1:4000".parse().unwrap(),
-                "192.168.1.2:4000".parse().unwrap()
-            ],
+            addresses: vec!["127.0.0.1:4000".parse().unwrap(), "192.168.1.2:4000".parse().unwrap()],
             suites: vec![Suite::AesGcm, Suite::ChaChaPoly],
             relay: true,
             seeder: true,
@@ -149,9 +148,12 @@ async fn nobody_speaks_for_a_key_but_its_owner() {
     let heartbeat = Request::Heartbeat { me: owner.me, locators: vec![] };
     let remove = Request::Remove { me: owner.me };
     for thief in [&other, &twin] {
-        for request in
-            [register(&owner, &["127.0.0.1:2"]), private(&owner, LOCATOR), heartbeat.clone(), remove.clone()]
-        {
+        for request in [
+            register(&owner, &["127.0.0.1:2"]),
+            private(&owner, LOCATOR),
+            heartbeat.clone(),
+            remove.clone(),
+        ] {
             assert_eq!(thief.ask(&request).await, Err(CallError::Unauthorized), "{request:?}");
         }
         // Withdrawing is by token: it withdraws the thief's own, which is nothing.
@@ -208,7 +210,8 @@ async fn a_public_address_is_passed_on_only_if_its_owner_spoke_from_it() {
     let server =
         Server::with(|config| config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]).await;
     let peer = Peer::login(&server, 1, 1).await;
-    let all = ["8.8.8.8:1", "9.9.9.9:1", "10.0.0.1:1", "[2606:4700::1]:1", "[fd00::1]:1", "0.0.0.0:5"];
+    let all =
+        ["8.8.8.8:1", "9.9.9.9:1", "10.0.0.1:1", "[2606:4700::1]:1", "[fd00::1]:1", "0.0.0.0:5"];
     let body = json!({ "peer_id": peer.id(), "addresses": all }).to_string();
     let bearer = format!("Bearer {}", peer.token);
     let via = [("authorization", bearer.as_str()), ("x-forwarded-for", "9.9.9.9")];
@@ -221,7 +224,10 @@ async fn a_public_address_is_passed_on_only_if_its_owner_spoke_from_it() {
     let path = format!("/api/files/{LOCATOR}");
     let found = server.get(&path).await.ok();
     assert_eq!(listed(&found), ["9.9.9.9:1", "10.0.0.1:1", "[fd00::1]:1", "9.9.9.9:5"]);
-    assert_eq!((&found["peers"][0]["ip"], &found["peers"][0]["port"]), (&json!("9.9.9.9"), &json!(1)));
+    assert_eq!(
+        (&found["peers"][0]["ip"], &found["peers"][0]["port"]),
+        (&json!("9.9.9.9"), &json!(1))
+    );
     // From the other address it speaks too: then that one counts as well.
     let via = [("authorization", bearer.as_str()), ("x-forwarded-for", "2606:4700::1")];
     let body = json!({ "peer_id": peer.id(), "files_hashes": [LOCATOR.to_string()] }).to_string();
@@ -233,7 +239,8 @@ async fn a_public_address_is_passed_on_only_if_its_owner_spoke_from_it() {
 async fn addresses_that_are_none_are_refused() {
     let server = Server::start().await;
     let peer = Peer::login(&server, 1, 1).await;
-    for wrong in ["x", "example.org:1", "1.2.3.4", "1.2.3.4:0", "224.0.0.1:1", "255.255.255.255:1"] {
+    for wrong in ["x", "example.org:1", "1.2.3.4", "1.2.3.4:0", "224.0.0.1:1", "255.255.255.255:1"]
+    {
         let body = json!({ "peer_id": peer.id(), "addresses": [wrong] }).to_string();
         let said = peer.http("POST", "/api/peers/register", body).await.refused(400);
         assert!(said.contains(wrong), "{said}");
@@ -287,7 +294,10 @@ async fn the_operator_can_delete_and_nobody_else() {
     let seen = call(server.addr(), "GET", "/api/admin/peers", &admin, "").await.ok();
     assert_eq!((&seen["count"], &seen["peers"][0]["id"]), (&json!(1), &json!(peer.id())));
     let said = call(server.addr(), "DELETE", &file, &admin, "").await.ok();
-    assert_eq!(said, json!({ "message": "File deleted successfully", "hash": locator.to_string() }));
+    assert_eq!(
+        said,
+        json!({ "message": "File deleted successfully", "hash": locator.to_string() })
+    );
     assert_eq!(peer.ask(&Request::Lookup { locator }).await, Err(CallError::NotFound));
     let said = call(server.addr(), "DELETE", &file, &admin, "").await.refused(404);
     assert_eq!(said, "File not found");

@@ -27,12 +27,16 @@ async fn a_public_share_shows_its_name_harmlessly() {
     let policy = page.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
     assert_eq!(page.headers["referrer-policy"], "no-referrer");
-    assert!(!page.text().contains("src=") && !page.text().contains("href="), "nothing from elsewhere");
+    assert!(
+        !page.text().contains("src=") && !page.text().contains("href="),
+        "nothing from elsewhere"
+    );
 }
 
 #[tokio::test]
 async fn a_private_share_shows_nothing_of_itself() {
-    let server = Server::with(|config| config.public_url = Some("https://t.example/".to_owned())).await;
+    let server =
+        Server::with(|config| config.public_url = Some("https://t.example/".to_owned())).await;
     assert_eq!(server.running.url(), "https://t.example");
     let peer = Peer::login(&server, 1, 1).await;
     let locator = Locator([5; 32]);

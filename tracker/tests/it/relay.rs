@@ -40,7 +40,8 @@ async fn bytes_cross_a_circuit_in_order() {
     let mut called = Peer::login(&server, 2, 1).await;
     let mut room = circuit(&mut caller, &mut called).await;
     let total = 8 * 1024 * 1024;
-    let sent: Vec<u8> = (0..total as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sent: Vec<u8> =
+        (0..total as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let all = Bytes::from(sent);
     let sending = async {
         let mut at = 0;
@@ -51,7 +52,10 @@ async fn bytes_cross_a_circuit_in_order() {
                     .await;
             }
             let n = room.min(60_000).min(total - at);
-            caller.relay.send(Input::Data { link: LinkId(1), bytes: all.slice(at..at + n) }).unwrap();
+            caller
+                .relay
+                .send(Input::Data { link: LinkId(1), bytes: all.slice(at..at + n) })
+                .unwrap();
             at += n;
             room -= n;
         }
@@ -79,7 +83,9 @@ async fn a_call_to_nobody_fails_and_a_peer_that_vanishes_ends_its_circuits() {
     nobody.number += 1;
     caller.relay.send(Input::Open { link: LinkId(9), to: nobody }).unwrap();
     caller
-        .wait(|seen| matches!(seen, Seen::Event(Event::OpenFailed { link: LinkId(9), .. })).then_some(()))
+        .wait(|seen| {
+            matches!(seen, Seen::Event(Event::OpenFailed { link: LinkId(9), .. })).then_some(())
+        })
         .await;
     circuit(&mut caller, &mut called).await;
     called.vanish();
@@ -109,7 +115,12 @@ async fn garbage_ends_a_connection_and_nothing_else() {
     for garbage in [&b""[..], b"\x00", b"\x01xxxx", b"\x02\0\0\0\x01x", b"\xff", &[0; 65_000]] {
         let mut web = connect(server.addr()).await;
         web.send(Message::Binary(Bytes::copy_from_slice(garbage))).await.unwrap();
-        assert_eq!(close_code(&mut web).await, Some(CloseCode::Protocol), "{} bytes", garbage.len());
+        assert_eq!(
+            close_code(&mut web).await,
+            Some(CloseCode::Protocol),
+            "{} bytes",
+            garbage.len()
+        );
     }
     let mut web = connect(server.addr()).await;
     let _ = web.send(Message::Binary(vec![0; 70_000].into())).await;
