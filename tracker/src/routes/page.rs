@@ -120,14 +120,19 @@ fn body(row: Option<&FileRow>, peers: usize, base: &str, locator: &str) -> Strin
     } else {
         ""
     };
+    let trust = if private {
+        " Who serves this page could read the secret in your address bar, so by opening it you trust \
+         this tracker with it; the command never sends the secret anywhere."
+    } else {
+        ""
+    };
     format!(
         "{what}{online}\
          <p>To fetch it, paste this into a terminal:</p>\
          <div class=\"command\"><code id=\"command\">towpath get '{}/f/{locator}{placeholder}'</code>\
          <button id=\"copy\" type=\"button\" hidden>Copy</button></div>{hint}\
-         <p class=\"hint\">The files come from their owner's computer, end-to-end encrypted and checked \
-         byte by byte. This page was served by the tracker, and so you trust it with the secret in your \
-         address bar; the command never sends the secret anywhere.</p>",
+         <p class=\"hint\">The bytes come from those who have them, end-to-end encrypted and \
+         checked byte by byte.{trust}</p>",
         escape(base)
     )
 }

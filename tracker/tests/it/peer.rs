@@ -7,14 +7,14 @@ use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::client::ClientRequestBuilder;
 use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 use towpath_core::crypto::public_key;
-use towpath_core::id::{Instance, LinkId};
+use towpath_core::id::Instance;
 use towpath_core::output::Output;
 use towpath_core::relay::client::{Client, Config, Event, Input, Transmit};
 use towpath_core::rng::Rng;
@@ -32,7 +32,7 @@ pub(crate) type Web = WebSocketStream<Compat<TcpStream>>;
 #[derive(Debug)]
 pub(crate) enum Seen {
     Event(Event),
-    Opened(LinkId),
+    Opened,
     Bytes(BytesMut),
     Writable(usize),
     Ended,
@@ -163,7 +163,7 @@ async fn drive(
                 Output::Transmit(Transmit::Writable { bytes, .. }) => {
                     drop(tell.send(Seen::Writable(bytes)));
                 }
-                Output::Transmit(Transmit::Opened { link }) => drop(tell.send(Seen::Opened(link))),
+                Output::Transmit(Transmit::Opened { .. }) => drop(tell.send(Seen::Opened)),
                 Output::Transmit(Transmit::Ended { .. }) => drop(tell.send(Seen::Ended)),
             }
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -28,8 +28,8 @@ async fn circuit(caller: &mut Peer, called: &mut Peer) -> usize {
         })
         .await;
     called.relay.send(Input::Accept { incoming, link }).unwrap();
-    called.wait(|seen| matches!(seen, Seen::Opened(_)).then_some(())).await;
-    caller.wait(|seen| matches!(seen, Seen::Opened(_)).then_some(())).await;
+    called.wait(|seen| matches!(seen, Seen::Opened).then_some(())).await;
+    caller.wait(|seen| matches!(seen, Seen::Opened).then_some(())).await;
     caller.wait(|seen| if let Seen::Writable(bytes) = seen { Some(bytes) } else { None }).await
 }
 

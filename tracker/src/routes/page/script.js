@@ -12,7 +12,10 @@
     if (whole) command.textContent = "towpath get '" + url + secret + "'";
     else if (!cut) command.textContent = "towpath get '" + url + "'";
   }
-  if (cut && !whole) cut.hidden = false;
+  if (cut && !whole) {
+    cut.hidden = false;
+    return;
+  }
   var copy = document.getElementById("copy");
   if (!copy || !navigator.clipboard) return;
   copy.hidden = false;
