@@ -1,13 +1,13 @@
 //! What peers and the tracker say to each other over HTTP: types and their JSON, no HTTP.
 //!
-//! A runtime turns an [`HttpCall`] into a real one and hands status and body to [`decode_reply`]. The
-//! tracker uses the same JSON types ([`json`]) on its side. Paths and names are those of the founding
-//! system; what native peers need more stands beside them (spec chapter "Tracker").
+//! A runtime turns an [`HttpCall`] into a real one and hands status and body to [`decode_reply`].
+//! The tracker uses the same JSON types ([`json`]) on its side. Paths and names are those of the
+//! founding system; what native peers need more stands beside them (spec chapter "Tracker").
 //!
-//! The tracker is not trusted. Of what it answers, entries that make no sense are skipped (peers of the
-//! founding system, addresses that cannot be dialled, duplicates, more than fit), and a body that is not
-//! of the agreed shape is [`CallError::Garbage`]. That an entry is a lie is found out later, by the
-//! handshake and the Merkle tree.
+//! The tracker is not trusted. Of what it answers, entries that make no sense are skipped (peers of
+//! the founding system, addresses that cannot be dialled, duplicates, more than fit), and a body
+//! that is not of the agreed shape is [`CallError::Garbage`]. That an entry is a lie is found out
+//! later, by the handshake and the Merkle tree.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
@@ -58,8 +58,9 @@ pub enum Request {
     },
     /// `POST /api/peers/heartbeat`: still here, with these. Needs a token.
     ///
-    /// What the tracker knows of us besides them, and has known for a minute, is withdrawn. If it does
-    /// not know us or one of them (any more), it answers `NotFound`: register and announce again.
+    /// What the tracker knows of us besides them, and has known for a minute, is withdrawn. If it
+    /// does not know us or one of them (any more), it answers `NotFound`: register and announce
+    /// again.
     Heartbeat {
         /// Key and instance.
         me: Instance,
@@ -341,7 +342,8 @@ fn for_people(said: &str) -> String {
 
 /// Characters that turn the direction of text, and so can dress up one sentence as another.
 fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let mark = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}');
+    mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn peer_entries(peers: &[json::PeerBody]) -> Vec<PeerEntry> {

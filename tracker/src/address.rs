@@ -29,8 +29,8 @@ pub(crate) fn subscriber(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The address whence a request came. `X-Forwarded-For` is believed only if the connection is from a
-/// configured proxy, and then from its end up to the first address that is not such a proxy: what
+/// The address whence a request came. `X-Forwarded-For` is believed only if the connection is from
+/// a configured proxy, and then from its end up to the first address that is not such a proxy: what
 /// stands before that was written by the client.
 pub(crate) fn request_ip(
     connection: SocketAddr,
@@ -55,7 +55,8 @@ pub(crate) fn request_ip(
     ip
 }
 
-/// An address with port as it is stored: with the speaker's IP where the announced one is unspecified.
+/// An address with port as it is stored: with the speaker's IP where the announced one is
+/// unspecified.
 pub(crate) fn fill_in(address: SocketAddr, speaker: IpAddr) -> SocketAddr {
     let ip = address.ip().to_canonical();
     SocketAddr::new(if ip.is_unspecified() { speaker } else { ip }, address.port())

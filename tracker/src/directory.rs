@@ -1,13 +1,15 @@
-//! Who is online, and with what: the soft state, in memory, from which lookups and lists are answered.
+//! Who is online, and with what: the soft state, in memory, from which lookups and lists are
+//! answered.
 //!
 //! The database is the truth about what was announced; this follows it. A peer is in here from the
-//! moment it speaks (what it had announced is recalled from the database then) until its deadline: 90 s
-//! after its last sign of life, 10 s after the end of its last relay session if it says nothing more. A
-//! peer with an open relay session has no deadline. One ordered queue holds all deadlines, so that an
-//! expiry costs what it touches and every answer is exact.
+//! moment it speaks (what it had announced is recalled from the database then) until its deadline:
+//! 90 s after its last sign of life, 10 s after the end of its last relay session if it says
+//! nothing more. A peer with an open relay session has no deadline. One ordered queue holds all
+//! deadlines, so that an expiry costs what it touches and every answer is exact.
 //!
-//! It also knows from which IP addresses a key lately spoke to us: a public address is passed on only if
-//! its owner proved in this way that it is its own, or anybody could aim all downloaders at a stranger.
+//! It also knows from which IP addresses a key lately spoke to us: a public address is passed on
+//! only if its owner proved in this way that it is its own, or anybody could aim all downloaders at
+//! a stranger.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -193,8 +195,8 @@ impl Directory {
         self.at(now).peers.values().map(|peer| Arc::clone(&peer.row)).collect()
     }
 
-    /// Whether an announce would change nothing, so that the database need not be asked. It counts as
-    /// a sign of life then.
+    /// Whether an announce would change nothing, so that the database need not be asked. It counts
+    /// as a sign of life then.
     pub(crate) fn is_known(
         &self,
         now: Instant,
@@ -234,8 +236,8 @@ impl Directory {
         })
     }
 
-    /// A file that somebody online has, and at most `max` of those who do: seeders first, among equals
-    /// any. `random` decides which, if there are more.
+    /// A file that somebody online has, and at most `max` of those who do: seeders first, among
+    /// equals any. `random` decides which, if there are more.
     pub(crate) fn lookup(
         &self,
         now: Instant,

@@ -1,9 +1,9 @@
 //! The tracker's secrets, in its data folder: made on the first start, kept for ever.
 //!
-//! The relay's key is its identity in every login, the token key signs what logins yield, the admin key
-//! opens `/api/admin`. Each is a file of 64 hex digits that only its owner can read. A file appears
-//! under its name at once and whole, and never replaces one that is there: two trackers that start on
-//! one folder at the same time end up with the same keys.
+//! The relay's key is its identity in every login, the token key signs what logins yield, the admin
+//! key opens `/api/admin`. Each is a file of 64 hex digits that only its owner can read. A file
+//! appears under its name at once and whole, and never replaces one that is there: two trackers
+//! that start on one folder at the same time end up with the same keys.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

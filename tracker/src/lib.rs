@@ -1,8 +1,9 @@
-//! The Towpath tracker: introduces peers to each other, keeps the directory of what they announce, and
-//! relays what cannot go directly. It never sees a byte of what is shared, nor a secret of a link.
+//! The Towpath tracker: introduces peers to each other, keeps the directory of what they announce,
+//! and relays what cannot go directly. It never sees a byte of what is shared, nor a secret of a
+//! link.
 //!
-//! One process, one port: REST under `/api`, the relay's WebSockets on `/relay`, a page for people on
-//! `/f/<locator>`, `/health`. The protocol is in the spec chapters "Tracker" and "Relay".
+//! One process, one port: REST under `/api`, the relay's WebSockets on `/relay`, a page for people
+//! on `/f/<locator>`, `/health`. The protocol is in the spec chapters "Tracker" and "Relay".
 //!
 //! | module | what it does |
 //! |---|---|
@@ -11,7 +12,8 @@
 //! | `directory` | who is online with what: soft state, in memory |
 //! | `store` | what was announced: SQLite or PostgreSQL |
 //! | `relay` | drives the core's hub over WebSockets |
-//! | `keys`, `address`, `limiter`, `limits`, `model` | secrets, whose IP it is, rates, bounds, values |
+//! | `keys`, `address`, `limiter` | secrets, whose IP it is, rates |
+//! | `model`, `limits` | values, bounds |
 //!
 //! The command `towpath-tracker` runs it; so does `towpath share`, inside its own process:
 //!
@@ -109,8 +111,8 @@ impl StartError {
 
     pub(crate) fn data(path: &Path, error: &io::Error) -> Self {
         Self(format!(
-            "The tracker cannot keep its data in {}: {error}. Choose a folder that it can write with \
-             --data DIR.",
+            "The tracker cannot keep its data in {}: {error}. Choose a folder that it can write \
+             with --data DIR.",
             path.display()
         ))
     }
@@ -213,8 +215,8 @@ impl Running {
         self.local_addr
     }
 
-    /// Stops: takes no more connections, ends running requests (10 s at most) and relay sessions (close
-    /// code 1001), closes the database.
+    /// Stops: takes no more connections, ends running requests (10 s at most) and relay sessions
+    /// (close code 1001), closes the database.
     pub async fn shutdown(self) {
         let Self { running, _stop: stop, .. } = self;
         drop(stop);

@@ -66,7 +66,8 @@ pub(crate) const HUB_BUDGET_BYTES: usize = 256 * 1024 * 1024;
 /// What an operator, or a test, may want to change.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Headers of a request must be whole within this time, and an idle connection is closed after it.
+    /// Headers of a request must be whole within this time, and an idle connection is closed after
+    /// it.
     pub header_timeout: Duration,
     /// A request must be read and answered within this time.
     pub request_timeout: Duration,

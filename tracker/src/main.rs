@@ -18,9 +18,11 @@ const EXAMPLES: &str = "\
 Examples:
   towpath-tracker
       Plain HTTP on port 6969 of all addresses, SQLite in ./towpath-tracker.
-  towpath-tracker --listen [::]:443 --tls-cert chain.pem --tls-key key.pem --public-url https://t.example
+  towpath-tracker --listen [::]:443 --tls-cert chain.pem --tls-key key.pem \\
+                  --public-url https://t.example
       HTTPS for the world; links then begin with https://t.example/f/.
-  towpath-tracker --listen 127.0.0.1:6969 --trusted-proxy 127.0.0.1 --public-url https://t.example
+  towpath-tracker --listen 127.0.0.1:6969 --trusted-proxy 127.0.0.1 \\
+                  --public-url https://t.example
       Behind a proxy on the same machine, which sets X-Forwarded-For and passes WebSockets on.
 
 The first line on standard output is 'listening on URL'. SIGTERM and SIGINT stop it in good order.
@@ -30,8 +32,8 @@ Exit codes:
   1  could not start; one sentence on standard error says why
   2  the command line is wrong";
 
-/// Introduces peers that share files, keeps the directory of what they announce, and relays what cannot
-/// go directly. It sees neither names nor bytes of private shares.
+/// Introduces peers that share files, keeps the directory of what they announce, and relays what
+/// cannot go directly. It sees neither names nor bytes of private shares.
 #[derive(Debug, Parser)]
 #[command(name = "towpath-tracker", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Arguments {

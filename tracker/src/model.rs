@@ -1,9 +1,10 @@
-//! What the tracker knows: peers, files, and who has what. Plain values, shared by memory and database.
+//! What the tracker knows: peers, files, and who has what. Plain values, shared by memory and
+//! database.
 //!
-//! There are two namespaces. *Native* peers are a key and an instance number and prove it with a token;
-//! their files are locators. *Founding* peers (clients of the system that came before) name themselves,
-//! and their files are whatever hash they say. The two never touch: the type of the key tells them apart,
-//! and no text of a founding peer reads as that of a native one.
+//! There are two namespaces. *Native* peers are a key and an instance number and prove it with a
+//! token; their files are locators. *Founding* peers (clients of the system that came before) name
+//! themselves, and their files are whatever hash they say. The two never touch: the type of the key
+//! tells them apart, and no text of a founding peer reads as that of a native one.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,13 +1,14 @@
 //! `/relay`: the core's hub, driven over WebSockets.
 //!
 //! One task owns the hub machine; each connection has one task that moves messages both ways
-//! ([`socket`]). Inputs reach the hub through one bounded queue: the hub takes them as fast as it can and
-//! never waits for a connection, so that a full queue means a busy processor and nothing else. Outputs
-//! go into a queue of their connection without a bound of its own: the hub's windows and its budget
-//! bound what can be in there. So nobody waits in a circle, and the data path has no lock.
+//! ([`socket`]). Inputs reach the hub through one bounded queue: the hub takes them as fast as it
+//! can and never waits for a connection, so that a full queue means a busy processor and nothing
+//! else. Outputs go into a queue of their connection without a bound of its own: the hub's windows
+//! and its budget bound what can be in there. So nobody waits in a circle, and the data path has no
+//! lock.
 //!
-//! The subprotocol names the protocol. The founding system's JSON protocol, which names none, will be
-//! answered here too; until then it is refused in words.
+//! The subprotocol names the protocol. The founding system's JSON protocol, which names none, will
+//! be answered here too; until then it is refused in words.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -266,7 +267,8 @@ fn check(request: &Request<Incoming>) -> Result<(HeaderValue, String), Refusal> 
     }
     if !has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
         return Err(Refusal::bad(format!(
-            "The relay speaks the WebSocket subprotocol {SUBPROTOCOL} only: this client names it not."
+            "The relay speaks the WebSocket subprotocol {SUBPROTOCOL} only, and this client \
+             does not name it."
         )));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY);

@@ -1,7 +1,7 @@
 //! The REST calls and the page for people: paths, bounded bodies, and whose call it is.
 //!
-//! Paths, JSON names and texts are those of the founding system, so that its clients keep working; what
-//! native peers need stands beside them (spec chapter "Tracker").
+//! Paths, JSON names and texts are those of the founding system, so that its clients keep working;
+//! what native peers need stands beside them (spec chapter "Tracker").
 
 use std::net::IpAddr;
 use std::sync::Arc;

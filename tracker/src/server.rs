@@ -1,7 +1,8 @@
 //! Connections: accepted, counted, given TLS and time limits, and ended in good order.
 //!
-//! The accept loop is our own, because the relay's WebSockets must be tracked beyond the request that
-//! they began as: a stop closes them with a word, ends running requests, and flushes the database last.
+//! The accept loop is our own, because the relay's WebSockets must be tracked beyond the request
+//! that they began as: a stop closes them with a word, ends running requests, and flushes the
+//! database last.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,12 +1,13 @@
 //! What was announced, durably: SQLite in the data folder, or PostgreSQL.
 //!
-//! One task makes all changes, in the order in which they were asked for. It takes what waits, makes it
-//! one transaction, commits, lets the [`Directory`] follow, and only then answers: so a `200` means
-//! durable, a commit is shared by many calls, and memory never knows more than the database. If a
-//! transaction fails, its changes are tried one by one, so that each call gets its own answer.
+//! One task makes all changes, in the order in which they were asked for. It takes what waits,
+//! makes it one transaction, commits, lets the [`Directory`] follow, and only then answers: so a
+//! `200` means durable, a commit is shared by many calls, and memory never knows more than the
+//! database. If a transaction fails, its changes are tried one by one, so that each call gets its
+//! own answer.
 //!
-//! The two databases have their own SQL and their own migrations ([`sqlite`], [`postgres`]); the rows
-//! and everything above them are the same.
+//! The two databases have their own SQL and their own migrations ([`sqlite`], [`postgres`]); the
+//! rows and everything above them are the same.
 
 use std::fmt;
 use std::path::Path;

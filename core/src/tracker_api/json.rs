@@ -1,9 +1,10 @@
 //! The JSON of the tracker's REST calls, one type a body, for both sides.
 //!
-//! Names and nesting are those of the founding system (spec chapter "Tracker"); fields that only native
-//! peers use are left out where they are empty. Readers are lenient where the founding clients are
-//! sloppy (`null` for an empty list, fields that are missing) and strict on types. A list is cut at its
-//! limit *while* it is read, so that a hostile body costs its own length and no more.
+//! Names and nesting are those of the founding system (spec chapter "Tracker"); fields that only
+//! native peers use are left out where they are empty. Readers are lenient where the founding
+//! clients are sloppy (`null` for an empty list, fields that are missing) and strict on types. A
+//! list is cut at its limit *while* it is read, so that a hostile body costs its own length and no
+//! more.
 
 use alloc::string::String;
 use alloc::vec::Vec;

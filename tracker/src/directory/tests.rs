@@ -1,3 +1,5 @@
+//! Who is online when, and that nothing is left behind.
+
 use std::time::Duration;
 
 use towpath_core::id::Locator;

@@ -1,8 +1,8 @@
 //! One WebSocket of the relay: messages in, messages out, in one task.
 //!
 //! Reading and writing are polled side by side, so that a peer that does not read is still heard.
-//! Outgoing messages are gathered and flushed together; what the socket took is reported to the hub,
-//! which grants the senders that much more.
+//! Outgoing messages are gathered and flushed together; what the socket took is reported to the
+//! hub, which grants the senders that much more.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -208,7 +208,8 @@ fn close_frame(reason: &CloseReason) -> CloseFrame {
     CloseFrame { code, reason: text.into() }
 }
 
-/// Says why, and reads on for a moment: a socket that is closed while bytes come in loses its last words.
+/// Says why, and reads on for a moment: a socket that is closed while bytes come in loses its last
+/// words.
 async fn goodbye(mut web: WebSocketStream<Compat<Stream>>, frame: Ended, stop: &CancellationToken) {
     if frame.is_none() && !stop.is_cancelled() {
         return;

@@ -99,8 +99,8 @@ fn native_file(by: &PeerKey, body: &AnnounceBody) -> Result<FileRow, Refusal> {
         describe(&mut row, locator, file)?;
     } else if *file != (FileBody { hash: file.hash.clone(), ..FileBody::default() }) {
         return Err(Refusal::bad(
-            "private_is_nameless: a private announce carries nothing but file.hash. Say \"public\": \
-             true if the share is public.",
+            "private_is_nameless: a private announce carries nothing but file.hash. Say \
+             \"public\": true if the share is public.",
         ));
     }
     Ok(row)

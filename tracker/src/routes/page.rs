@@ -1,9 +1,9 @@
 //! The page behind a link, `/f/<locator>`: for a person who opened it in a browser.
 //!
-//! One self-contained document without anything from elsewhere; a content security policy allows just
-//! its own style and script, by their hashes. The script puts the browser's own URL, with the secret
-//! behind its `#`, into the command to paste. It sends nothing anywhere. All the same, whoever serves a
-//! page could serve another script, and the page says so.
+//! One self-contained document without anything from elsewhere; a content security policy allows
+//! just its own style and script, by their hashes. The script puts the browser's own URL, with the
+//! secret behind its `#`, into the command to paste. It sends nothing anywhere. All the same,
+//! whoever serves a page could serve another script, and the page says so.
 
 use std::sync::{Arc, LazyLock};
 
@@ -61,8 +61,9 @@ pub(super) async fn share(
             StatusCode::NOT_FOUND,
             "Not a link",
             "<h1>This is not a whole link</h1>\
-             <p>It has to end with <code>/f/</code> and 64 hex digits, and for a private share with \
-             <code>#</code> and 43 characters more. It may have been cut when it was copied.</p>",
+             <p>It has to end with <code>/f/</code> and 64 hex digits, and for a private share \
+             with <code>#</code> and 43 characters more. It may have been cut when it was \
+             copied.</p>",
         ));
     };
     let key = FileKey::Native(parsed);
@@ -113,23 +114,25 @@ fn body(row: Option<&FileRow>, peers: usize, base: &str, locator: &str) -> Strin
     let private = row.is_none_or(|row| !row.public);
     let placeholder = if private { "#SECRET" } else { "" };
     let hint = if private {
-        "<p class=\"hint\" id=\"cut\" hidden>This address has no secret at its end (<code>#</code> and \
-         43 characters). If the share is private, the link was cut: ask for it again.</p>\
-         <noscript><p class=\"hint\">Put the whole link from your address bar in place of this one: \
-         the secret behind its <code>#</code> is known to your browser only.</p></noscript>"
+        "<p class=\"hint\" id=\"cut\" hidden>This address has no secret at its end \
+         (<code>#</code> and 43 characters). If the share is private, the link \
+         was cut: ask for it again.</p>\
+         <noscript><p class=\"hint\">Put the whole link from your address bar in place of this \
+         one: the secret behind its <code>#</code> is known to your browser only.</p></noscript>"
     } else {
         ""
     };
     let trust = if private {
-        " Who serves this page could read the secret in your address bar, so by opening it you trust \
-         this tracker with it; the command never sends the secret anywhere."
+        " Who serves this page could read the secret in your address bar, so by opening it you \
+         trust this tracker with it; the command never sends the secret anywhere."
     } else {
         ""
     };
     format!(
         "{what}{online}\
          <p>To fetch it, paste this into a terminal:</p>\
-         <div class=\"command\"><code id=\"command\">towpath get '{}/f/{locator}{placeholder}'</code>\
+         <div class=\"command\">\
+         <code id=\"command\">towpath get '{}/f/{locator}{placeholder}'</code>\
          <button id=\"copy\" type=\"button\" hidden>Copy</button></div>{hint}\
          <p class=\"hint\">The bytes come from those who have them, end-to-end encrypted and \
          checked byte by byte.{trust}</p>",
@@ -157,7 +160,8 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <title>{title} · Towpath</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n\
+         <title>{title} · Towpath</title>\n<style>{STYLE}</style>\n</head>\n\
+         <body>\n<main>\n{body}\n\
          </main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     );
     let headers = [

@@ -104,7 +104,8 @@ pub(super) fn must_own(app: &App, key: &PeerKey, ip: IpAddr) -> Result<(), Refus
     if owner.is_some_and(|owner| owner != ip) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "This peer_id is in use from another address. Choose another, or wait until it is offline.",
+            "This peer_id is in use from another address. Choose another, or wait until it is \
+             offline.",
         ));
     }
     Ok(())

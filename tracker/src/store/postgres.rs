@@ -59,7 +59,8 @@ const HELD: &str = "\
     WHERE h.peer_id = $1";
 
 const FILE: &str = "\
-    SELECT native, hash, public, name, named_by, size, kind, root, chunk_size, chunk_count, added_at \
+    SELECT native, hash, public, name, named_by, size, kind, root, chunk_size, chunk_count, \
+        added_at \
     FROM files WHERE native = $1 AND hash = $2";
 
 const CHUNKS: &str = "SELECT chunks FROM files WHERE native = $1 AND hash = $2";
@@ -120,8 +121,8 @@ pub(super) async fn chunks(pool: &PgPool, key: &FileKey) -> Result<Option<String
     Ok(found.flatten())
 }
 
-/// Makes one change inside a transaction. `replace`: an announce may replace what others said of the
-/// file; `at`: seconds since 1970.
+/// Makes one change inside a transaction. `replace`: an announce may replace what others said of
+/// the file; `at`: seconds since 1970.
 pub(super) async fn apply(
     on: &mut PgConnection,
     change: &Change,

@@ -1,6 +1,7 @@
 //! Rows as the databases hold them, and what they mean.
 //!
-//! A database is our own, but it may have been edited by hand: a row that makes no sense is skipped.
+//! A database is our own, but it may have been edited by hand: a row that makes no sense is
+//! skipped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

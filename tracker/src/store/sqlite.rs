@@ -1,7 +1,7 @@
 //! The directory in SQLite: one file beside the keys, nothing to install.
 //!
-//! WAL lets lookups read while the writer commits; `synchronous=FULL` makes a commit survive a loss of
-//! power, which is why announces are committed in groups.
+//! WAL lets lookups read while the writer commits; `synchronous=FULL` makes a commit survive a loss
+//! of power, which is why announces are committed in groups.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -67,7 +67,8 @@ const HELD: &str = "\
     WHERE h.peer_id = ?1";
 
 const FILE: &str = "\
-    SELECT native, hash, public, name, named_by, size, kind, root, chunk_size, chunk_count, added_at \
+    SELECT native, hash, public, name, named_by, size, kind, root, chunk_size, chunk_count, \
+        added_at \
     FROM files WHERE native = ?1 AND hash = ?2";
 
 const CHUNKS: &str = "SELECT chunks FROM files WHERE native = ?1 AND hash = ?2";
@@ -142,8 +143,8 @@ pub(super) async fn chunks(
     Ok(found.flatten())
 }
 
-/// Makes one change inside a transaction. `replace`: an announce may replace what others said of the
-/// file; `at`: seconds since 1970.
+/// Makes one change inside a transaction. `replace`: an announce may replace what others said of
+/// the file; `at`: seconds since 1970.
 pub(super) async fn apply(
     on: &mut SqliteConnection,
     change: &Change,

@@ -1,3 +1,5 @@
+//! The same promises on each database.
+
 use towpath_core::id::{Instance, Kind, Locator, PeerId};
 
 use super::*;

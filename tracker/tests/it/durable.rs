@@ -102,7 +102,10 @@ async fn many_announces_at_once_are_all_kept() {
 async fn chunks_of_founding_files_come_back_as_they_were() {
     for database in databases().await {
         let server = Server::with(|config| config.database = database.clone()).await;
-        let chunks = json!([{ "index": 0, "hash": "aa", "size": 9 }, { "index": 1, "hash": "bb", "size": 1 }]);
+        let chunks = json!([
+            { "index": 0, "hash": "aa", "size": 9 },
+            { "index": 1, "hash": "bb", "size": 1 },
+        ]);
         let body = json!({ "peer_id": "p", "file": { "name": "n", "size": 10, "hash": "cafe",
                            "chunk_size": 9, "chunks": chunks } });
         server.post("/api/files/announce", &body).await.ok();

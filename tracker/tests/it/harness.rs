@@ -58,8 +58,8 @@ fn config(folder: &Path) -> Config {
     config
 }
 
-/// The databases to try: SQLite in the data folder, and a fresh PostgreSQL database where the variable
-/// `TOWPATH_TEST_POSTGRES` names a server on which databases may be created.
+/// The databases to try: SQLite in the data folder, and a fresh PostgreSQL database where the
+/// variable `TOWPATH_TEST_POSTGRES` names a server on which databases may be created.
 pub(crate) async fn databases() -> Vec<Option<String>> {
     let Ok(server) = std::env::var("TOWPATH_TEST_POSTGRES") else {
         println!("TOWPATH_TEST_POSTGRES is not set: PostgreSQL was not tried");

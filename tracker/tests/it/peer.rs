@@ -173,6 +173,7 @@ async fn drive(
                 None => std::future::pending().await,
             }
         };
+        let wait = deadline.since(now()).min(time::Duration::from_secs(60));
         next = tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => command,
@@ -184,7 +185,7 @@ async fn drive(
                 Some(Err(error)) => { web = None; Input::Disconnected(error.to_string()) }
                 None => { web = None; Input::Disconnected("closed".to_owned()) }
             },
-            () = time::sleep(deadline.since(now()).min(time::Duration::from_secs(60))) => Input::Tick,
+            () = time::sleep(wait) => Input::Tick,
         };
     }
 }

@@ -17,7 +17,8 @@ use crate::peer::{Peer, Seen, Web, connect};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A circuit from `caller` to `called`, both with the link number 1; with what may be written first.
+/// A circuit from `caller` to `called`, both with the link number 1; with what may be written
+/// first.
 async fn circuit(caller: &mut Peer, called: &mut Peer) -> usize {
     let link = LinkId(1);
     caller.relay.send(Input::Open { link, to: called.me }).unwrap();
