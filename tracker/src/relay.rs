@@ -28,6 +28,7 @@ use tokio::time;
 use towpath_core::close::CloseReason;
 use towpath_core::id::Instance;
 use towpath_core::output::Output;
+use towpath_core::relay::frame::SUBPROTOCOL;
 use towpath_core::relay::hub::{self, ConnId};
 use towpath_core::rng::Rng;
 use towpath_core::time::{Instant, UnixTime};
@@ -38,9 +39,6 @@ use crate::model::PeerKey;
 use crate::store::unix_now;
 
 mod socket;
-
-/// The WebSocket subprotocol of native peers.
-const SUBPROTOCOL: &str = "towpath-relay-v1";
 
 /// Inputs that the hub's task takes before it looks at its clock again.
 const BATCH: usize = 256;
