@@ -23,11 +23,10 @@
 //! time, is the first one and has the empty path. A share of several paths has no such entry.
 //!
 //! **Links** cannot lead out. A target is relative, its `..` stand in front of all names, and they
-//! climb no further than the share's folder. It must name an entry (or the share's folder), and no
-//! entry has a link as its parent: so each target leads through real folders to an entry, at most
-//! the last step is a link again, and to that the same applies. Without the rule on `..` a link
-//! could climb out *behind* another one: `a/up -> ..`, `a/out -> up/..` names nothing outside, and
-//! leads there.
+//! climb no further than the share's folder. It must lead to an entry (or the share's folder), and
+//! no entry has a link as its parent: so each target leads through real folders, or through links
+//! to which the same applies, to an entry. Without the rule on `..` a link could climb out *behind*
+//! another one: `a/up -> ..`, `a/out -> up/..` names nothing outside, and leads there.
 //!
 //! What is checked stands in `rules`, which [`Encoder`] and [`Decoder`] share.
 
@@ -93,8 +92,8 @@ pub fn compare_paths(left: &[u8], right: &[u8]) -> Ordering {
 
 /// The path that the target of the link at `entry_path` names, relative to the share's folder
 /// (empty: that folder itself; spec C25). `None` if no such link is allowed: its target is empty,
-/// absolute or too long, leaves the share, or has `..` behind a name. Whether the path names an
-/// entry is for the caller to look up; a link is an entry too.
+/// absolute or too long, leaves the share, or has `..` behind a name. Whether the path leads to an
+/// entry, maybe through links, is for the caller to look up; a link is an entry too.
 #[must_use]
 pub fn resolve_link(entry_path: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     let climbs = rules::check_target(entry_path, target).ok()?;

@@ -1,4 +1,5 @@
-//! A set of numbers, one bit each, the highest bit of a byte first (as `ChunkSet` and the wire have it).
+//! A set of numbers, one bit each, the highest bit of a byte first (as `ChunkSet` and the wire have
+//! it).
 
 use std::ops::Range;
 
@@ -84,8 +85,8 @@ impl Bits {
         }
     }
 
-    /// Whether all of `range` is in the set. Looks from the end, because what comes in order lacks it
-    /// last.
+    /// Whether all of `range` is in the set. Looks from the end, because what comes in order lacks
+    /// it last.
     pub(crate) fn has_all(&self, range: Range<u64>) -> bool {
         let mut at = range.end;
         while at > range.start {

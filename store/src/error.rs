@@ -7,7 +7,8 @@ use std::path::Path;
 /// An error of the store: a kind for scripts and one sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// `disk_full`, `read_only`, `exists`, `not_found`, `permission`, `manifest`, `changed`, `busy`, `io`.
+    /// `disk_full`, `read_only`, `exists`, `not_found`, `permission`, `manifest`, `changed`,
+    /// `busy`, `io`.
     pub kind: &'static str,
     /// "disk full: need 3.2 GB in /data, 1.1 GB free".
     pub message: String,

@@ -1,8 +1,8 @@
 //! Which file of a manifest a chunk belongs to, with memory for one point in 64 entries.
 //!
 //! The manifest stays on disk. In memory are the offset, the first chunk and the first tree node of
-//! every 64th entry; a lookup reads the stretch between two points, and the last few stretches are kept
-//! decoded, because chunks are asked for mostly in order.
+//! every 64th entry; a lookup reads the stretch between two points, and the last few stretches are
+//! kept decoded, because chunks are asked for mostly in order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -107,8 +107,8 @@ struct Point {
     first_node: u64,
 }
 
-/// Reads a whole manifest and hands each entry to `visit`, with its offset and first chunk; checks all
-/// rules but where links lead.
+/// Reads a whole manifest and hands each entry to `visit`, with its offset and first chunk; checks
+/// all rules but where links lead.
 pub(crate) fn for_each_entry<E: From<ReadError>>(
     manifest: &Section,
     mut visit: impl FnMut(u64, u64, Entry) -> Result<(), E>,
@@ -174,7 +174,8 @@ impl Index {
         let number = self.points.partition_point(|point| point.first_chunk <= chunk) - 1;
         let block = self.block(number)?;
         let after = block.partition_point(|file| file.first_chunk <= chunk);
-        // Empty files have the number of the chunk after them; the last one that is not empty has it.
+        // Empty files have the number of the chunk after them; the last one that is not empty has
+        // it.
         let at = (0..after).rev().find(|&at| block[at].length_bytes > 0);
         let at = at.ok_or(io::ErrorKind::InvalidData)?;
         Ok(Some(Found { block, at }))
@@ -291,9 +292,10 @@ pub(crate) enum Step {
     Link(Vec<u8>),
 }
 
-/// The path of the entry to which the link at `path` leads, other links on the way followed, the last
-/// one not (it is an entry); empty for the share's folder. Each target is held to the rules of
-/// `resolve_link`, so that no step leaves the share. `None` if it leads nowhere, or around in circles.
+/// The path of the entry to which the link at `path` leads, other links on the way followed, the
+/// last one not (it is an entry); empty for the share's folder. Each target is held to the rules of
+/// `resolve_link`, so that no step leaves the share. `None` if it leads nowhere, or around in
+/// circles.
 pub(crate) fn leads_to_entry(
     path: &[u8],
     target: &[u8],

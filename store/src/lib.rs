@@ -1,8 +1,8 @@
 //! The blocking file store: what a share reads from and a download writes to.
 //!
-//! `std` and `rustix` only, no async: drivers call it from a thread pool. [`Source`] is what is shared,
-//! [`Target`] what is fetched; both can serve chunks. Everything takes `&self` and may be called from
-//! several threads at once.
+//! `std` and `rustix` only, no async: drivers call it from a thread pool. [`Source`] is what is
+//! shared, [`Target`] what is fetched; both can serve chunks. Everything takes `&self` and may be
+//! called from several threads at once.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use towpath_core::limits::MAX_PATH_BYTES;
 
-/// Entries between two points of the index that is kept in memory: 16,000 points for a million entries.
+/// Entries between two points of the index that is kept in memory: 16,000 points for a million
+/// entries.
 pub(crate) const INDEX_STRIDE: u64 = 64;
 /// Decoded stretches of a manifest kept in memory: downloads and reads go mostly in order, and each
 /// receiver has its own place.
@@ -39,8 +40,8 @@ pub(crate) const MAX_HASH_JOBS: usize = 32;
 pub(crate) const MAX_WAITING_ENTRIES: usize = 4 * HASH_JOB_FILES;
 /// Between two reports of progress.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-/// Two changes of a file within this time may carry the same time stamp: the coarsest tick of common
-/// kernels (HZ=100), twice.
+/// Two changes of a file within this time may carry the same time stamp: the coarsest tick of
+/// common kernels (HZ=100), twice.
 pub(crate) const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 
 /// All entries of the cache together.

@@ -1,8 +1,8 @@
 //! Opening what lies below a folder without ever leaving it.
 //!
-//! Every path is opened component by component, relative to the folder above, without following links:
-//! whatever another process plants there, nothing outside is touched. Folders stay open for a while,
-//! because neighbours in a manifest are neighbours on disk.
+//! Every path is opened component by component, relative to the folder above, without following
+//! links: whatever another process plants there, nothing outside is touched. Folders stay open for
+//! a while, because neighbours in a manifest are neighbours on disk.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -33,8 +33,8 @@ pub(crate) fn open_file(parent: impl AsFd, name: &[u8], flags: OFlags) -> io::Re
     Ok(rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty())?.into())
 }
 
-/// Creates the file `name` in `parent` with at most these permission bits; whatever else stood there (a
-/// link planted by somebody, a leftover) is removed first, never followed.
+/// Creates the file `name` in `parent` with at most these permission bits; whatever else stood
+/// there (a link planted by somebody, a leftover) is removed first, never followed.
 pub(crate) fn create_file(parent: impl AsFd, name: &[u8], mode: u16) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let name = OsStr::from_bytes(name);
@@ -61,8 +61,8 @@ pub(crate) fn make_folder(parent: impl AsFd, name: &[u8]) -> io::Result<()> {
         return Ok(rustix::fs::mkdirat(&parent, os_name, Mode::RWXU)?);
     }
     if stat.st_mode & 0o700 != 0o700 {
-        // An earlier run gave it its final mode already. Through its own descriptor, so that no link
-        // can take its place; `O_PATH`, because its mode may forbid reading.
+        // An earlier run gave it its final mode already. Through its own descriptor, so that no
+        // link can take its place; `O_PATH`, because its mode may forbid reading.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(&parent, os_name, flags, Mode::empty())?;
         rustix::fs::chmodat(CWD, own_path(&folder), Mode::RWXU, AtFlags::empty())?;
@@ -135,7 +135,8 @@ impl Below {
     }
 }
 
-/// Removes the file or folder `name` in `parent` with all that is in it; links are removed, not followed.
+/// Removes the file or folder `name` in `parent` with all that is in it; links are removed, not
+/// followed.
 pub(crate) fn remove_all(parent: impl AsFd, name: &[u8]) -> io::Result<()> {
     let os_name = OsStr::from_bytes(name);
     match rustix::fs::unlinkat(&parent, os_name, AtFlags::empty()) {

@@ -1,9 +1,9 @@
 //! What is shared: a file, a folder, or several of them; hashed once, then served chunk by chunk.
 //!
-//! [`Source::prepare`] walks, hashes what is not in the cache, and leaves everything that serving needs
-//! in one file of the cache: the list of what was found, the manifest, the tree nodes. In memory stay an
-//! index of one point in 64 entries and a few open files. Each read checks that the file is still the
-//! one that was hashed.
+//! [`Source::prepare`] walks, hashes what is not in the cache, and leaves everything that serving
+//! needs in one file of the cache: the list of what was found, the manifest, the tree nodes. In
+//! memory stay an index of one point in 64 entries and a few open files. Each read checks that the
+//! file is still the one that was hashed.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -90,12 +90,12 @@ struct Spot {
 }
 
 impl Source {
-    /// Walks and hashes `paths`, using and filling the cache in `data_dir`. One path to a file is shared
-    /// as that file; a folder, or several paths, as a manifest.
+    /// Walks and hashes `paths`, using and filling the cache in `data_dir`. One path to a file is
+    /// shared as that file; a folder, or several paths, as a manifest.
     ///
     /// # Errors
-    /// `not_found`, `permission`, `changed`, `io`, `disk_full` (of the cache), `manifest` (what cannot
-    /// be shared: two paths of one name, more than the limits allow).
+    /// `not_found`, `permission`, `changed`, `io`, `disk_full` (of the cache), `manifest` (what
+    /// cannot be shared: two paths of one name, more than the limits allow).
     pub fn prepare(
         data_dir: &Path,
         paths: &[PathBuf],
@@ -150,8 +150,8 @@ impl Source {
     /// Reads one chunk and its proof into a frame (made of `buffer`).
     ///
     /// # Errors
-    /// Why the peer will not get it: `NotHad` if there is no such chunk, `SourceChanged` if the file is
-    /// not the one that was hashed, `ReadFailed` if the disk fails.
+    /// Why the peer will not get it: `NotHad` if there is no such chunk, `SourceChanged` if the
+    /// file is not the one that was hashed, `ReadFailed` if the disk fails.
     pub fn read_chunk(
         &self,
         request: RequestId,

@@ -1,13 +1,13 @@
 //! What is fetched: chunks in any order in, a file or folder under its name out.
 //!
-//! Until the end everything lives beside the target, in a hidden folder `.NAME.ID.towpath` on the same
-//! file system, held by a lock: the data (a file, or the manifest and a folder `contents`), the tree
-//! nodes that proofs are made of, and the journal. The order of one chunk: verified in memory, written,
-//! its tree nodes written, then the journal; of the whole: everything synced, links made, folders given
-//! their times and modes, then one rename that replaces nothing.
+//! Until the end everything lives beside the target, in a hidden folder `.NAME.ID.towpath` on the
+//! same file system, held by a lock: the data (a file, or the manifest and a folder `contents`),
+//! the tree nodes that proofs are made of, and the journal. The order of one chunk: verified in
+//! memory, written, its tree nodes written, then the journal; of the whole: everything synced,
+//! links made, folders given their times and modes, then one rename that replaces nothing.
 //!
-//! Several threads may store and read at once. Locks guard bits and lists, never the hashing, reading
-//! or writing of a chunk.
+//! Several threads may store and read at once. Locks guard bits and lists, never the hashing,
+//! reading or writing of a chunk.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -63,7 +63,8 @@ pub enum Opened {
     Partial(Target),
 }
 
-/// What is fetched. Dropped without [`Target::finish`], it syncs and keeps what it has for the next run.
+/// What is fetched. Dropped without [`Target::finish`], it syncs and keeps what it has for the next
+/// run.
 #[derive(Debug)]
 pub struct Target {
     descriptor: Descriptor,
@@ -113,8 +114,8 @@ impl Target {
     /// `progress` tells of hashing what stands there.
     ///
     /// # Errors
-    /// `exists`, `not_found`, `permission`, `read_only`, `disk_full`, `busy` (another command fetches
-    /// it), `manifest` (longer than any limit allows), `io`.
+    /// `exists`, `not_found`, `permission`, `read_only`, `disk_full`, `busy` (another command
+    /// fetches it), `manifest` (longer than any limit allows), `io`.
     pub fn open(
         out: &Path,
         descriptor: Descriptor,
@@ -133,8 +134,9 @@ impl Target {
         }
     }
 
-    /// What of this space is there already. For `Contents` the manifest must be whole: it is read here,
-    /// folders are made, room is checked. `progress` tells of hashing again what an unclean end left.
+    /// What of this space is there already. For `Contents` the manifest must be whole: it is read
+    /// here, folders are made, room is checked. `progress` tells of hashing again what an unclean
+    /// end left.
     ///
     /// # Errors
     /// `manifest` (which rule the folder's description breaks), `disk_full`, `permission`, `io`.
@@ -208,8 +210,8 @@ impl Target {
     /// Puts the target under its name, whole and durable. Chunks can still be read afterwards.
     ///
     /// # Errors
-    /// `exists` if something has taken the name meanwhile (nothing is lost: the next run goes on here),
-    /// `disk_full`, `permission`, `io`.
+    /// `exists` if something has taken the name meanwhile (nothing is lost: the next run goes on
+    /// here), `disk_full`, `permission`, `io`.
     pub fn finish(&self) -> Result<PathBuf, Error> {
         finish::finish(self)
     }

@@ -1,4 +1,5 @@
-//! Upper Merkle nodes on disk: what proofs are made of, 32 bytes each, by the positions of `TreeLayout`.
+//! Upper Merkle nodes on disk: what proofs are made of, 32 bytes each, by the positions of
+//! `TreeLayout`.
 //!
 //! The nodes of all files of a share stand in one file, in the order of the manifest; a file of one
 //! chunk has none.
@@ -37,8 +38,8 @@ impl Section {
     }
 }
 
-/// Reads the proof of chunk `index` into `out` (32 bytes for each hash), for a file whose nodes begin at
-/// node `first` of `tree`.
+/// Reads the proof of chunk `index` into `out` (32 bytes for each hash), for a file whose nodes
+/// begin at node `first` of `tree`.
 pub(crate) fn read_proof(
     tree: &Section,
     first: u64,
@@ -55,7 +56,8 @@ pub(crate) fn read_proof(
     Ok(())
 }
 
-/// Writes nodes that become known level by level, each level from left to right: neighbours at once.
+/// Writes nodes that become known level by level, each level from left to right: neighbours at
+/// once.
 #[derive(Debug)]
 pub(crate) struct NodeWriter {
     file: File,

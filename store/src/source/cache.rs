@@ -1,9 +1,9 @@
 //! What was hashed before, so that a second share of unchanged files hashes nothing.
 //!
-//! One file for each share, named by the paths that were shared, in a folder of its own below the data
-//! folder. It is written beside its name, synced, and renamed. Its sections: the list (names, stats),
-//! the manifest, the tree nodes of all files, the tree nodes of the manifest. The share reads from it
-//! while it is served; that it is removed meanwhile does no harm.
+//! One file for each share, named by the paths that were shared, in a folder of its own below the
+//! data folder. It is written beside its name, synced, and renamed. Its sections: the list (names,
+//! stats), the manifest, the tree nodes of all files, the tree nodes of the manifest. The share
+//! reads from it while it is served; that it is removed meanwhile does no harm.
 //!
 //! ```text
 //! header length u64 ‖ header ‖ names ‖ stats ‖ manifest ‖ tree ‖ root tree
@@ -157,8 +157,8 @@ impl Cache {
         Ok(read(file)?.0)
     }
 
-    /// Drops entries whose files are gone, then the least recently used ones, until the rest is small
-    /// enough; never the one at `keep`. What cannot be removed stays.
+    /// Drops entries whose files are gone, then the least recently used ones, until the rest is
+    /// small enough; never the one at `keep`. What cannot be removed stays.
     fn prune(&self, keep: &Path) {
         let Ok(folder) = std::fs::read_dir(&self.folder) else { return };
         let now = SystemTime::now();

@@ -1,7 +1,8 @@
 //! Hashing files on several threads, the results in order.
 //!
-//! A job is a stretch of one large file or a handful of small files. Each piece opens its file, checks
-//! that it is the one that was listed before and after reading, and gives the hashes of its chunks.
+//! A job is a stretch of one large file or a handful of small files. Each piece opens its file,
+//! checks that it is the one that was listed before and after reading, and gives the hashes of its
+//! chunks.
 
 use std::collections::BTreeMap;
 use std::fs::File;

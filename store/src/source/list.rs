@@ -1,6 +1,6 @@
-//! The list of what a walk found, in two files: names (of any length) and stats (of one length), so that
-//! the stat of entry `n` is read without reading the names before it. Two lists are equal if nothing
-//! that was found has changed.
+//! The list of what a walk found, in two files: names (of any length) and stats (of one length), so
+//! that the stat of entry `n` is read without reading the names before it. Two lists are equal if
+//! nothing that was found has changed.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};

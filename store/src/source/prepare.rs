@@ -1,8 +1,10 @@
 //! From paths to a share: walk, hash what is new, write the manifest and the tree.
 //!
-//! 1. Walk: every entry goes to a list on disk. If the cache has an equal list, its entry is the share.
-//! 2. Else the list is read again, beside the old list and manifest of the cache: a file whose stat is
-//!    the same keeps its root and nodes, the others are hashed, several at once, results in order.
+//! 1. Walk: every entry goes to a list on disk. If the cache has an equal list, its entry is the
+//!    share.
+//! 2. Else the list is read again, beside the old list and manifest of the cache: a file whose stat
+//!    is the same keeps its root and nodes, the others are hashed, several at once, results in
+//!    order.
 //! 3. Manifest and nodes are written as the results come; last the manifest itself is hashed.
 
 use std::collections::VecDeque;
@@ -143,8 +145,8 @@ fn entry(listed: &Listed, root: Hash) -> Entry {
     Entry { path: listed.path.clone(), mode: listed.mode, mtime: listed.stat.mtime, what }
 }
 
-/// Waits until no file's last change is so young that another change could carry the same time: what
-/// is read from then on, and is found with the same time afterwards, is what was listed.
+/// Waits until no file's last change is so young that another change could carry the same time:
+/// what is read from then on, and is found with the same time afterwards, is what was listed.
 fn let_it_settle(newest_change: (i64, u32)) {
     let newest = Duration::new(newest_change.0.try_into().unwrap_or(0), newest_change.1);
     let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return };

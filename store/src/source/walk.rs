@@ -1,8 +1,8 @@
 //! Walking what is shared, depth first, siblings sorted: in memory is one list of names a level.
 //!
-//! What a manifest cannot carry is left out and counted. A link is carried only if it leads to an entry
-//! of the same share; that is found out here, on the disk, by the same steps by which a receiver finds
-//! it out in the manifest.
+//! What a manifest cannot carry is left out and counted. A link is carried only if it leads to an
+//! entry of the same share; that is found out here, on the disk, by the same steps by which a
+//! receiver finds it out in the manifest.
 
 use std::ffi::OsStr;
 use std::io;

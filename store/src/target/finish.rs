@@ -38,7 +38,8 @@ pub(super) fn finish(target: &Target) -> Result<PathBuf, Error> {
         None => None,
     };
     let name = if folder.is_some() { names::CONTENTS } else { names::DATA };
-    // What was written counts as synced from here on: if the rename fails, the next run finds it so.
+    // What was written counts as synced from here on: if the rename fails, the next run finds it
+    // so.
     let mark = target.journal.mark();
     target.sync_data().map_err(cannot)?;
     target.journal.synced(mark).map_err(cannot)?;
@@ -147,7 +148,8 @@ fn rename(place: &Place, from: &[u8], force: bool) -> Result<(), Error> {
         Errno::EXIST => {
             let at = place.out().display().to_string();
             let message = format!(
-                "{at} was made by somebody else meanwhile: move it away, or use --force, and run it again"
+                "{at} was made by somebody else meanwhile: \
+                 move it away, or use --force, and run it again"
             );
             Error::new("exists", message)
         }

@@ -1,15 +1,17 @@
 //! What of a download is on disk, in a file that only grows.
 //!
-//! A header names the download; records of 16 bytes follow, each with a checksum over its place and its
-//! content, so that a torn tail, or a stale block of an earlier life, is seen and cut off. A *written*
-//! record says that a run of chunks, with its tree nodes, was handed to the system: that survives the
-//! death of the process, not of the machine. A *synced* record says that everything before a place in
-//! the journal was on the disk when it was appended. After an end without a final sync the chunks
-//! between the last synced place and the tail are only *written*: they are hashed again.
+//! A header names the download; records of 16 bytes follow, each with a checksum over its place and
+//! its content, so that a torn tail, or a stale block of an earlier life, is seen and cut off. A
+//! *written* record says that a run of chunks, with its tree nodes, was handed to the system: that
+//! survives the death of the process, not of the machine. A *synced* record says that everything
+//! before a place in the journal was on the disk when it was appended. After an end without a final
+//! sync the chunks between the last synced place and the tail are only *written*: they are hashed
+//! again.
 //!
 //! ```text
 //! header  "towpath journal1" ‖ id, 32 bytes ‖ 12 zero bytes ‖ CRC-32 of all before
-//! record  kind u8 ‖ space u8 ‖ 2 zero bytes ‖ first u32 ‖ count u32 ‖ CRC-32 of place u64 and the 12 bytes
+//! record  kind u8 ‖ space u8 ‖ 2 zero bytes ‖ first u32 ‖ count u32
+//!         ‖ CRC-32 of place u64 and these 12 bytes
 //! ```
 
 use std::fs::File;
@@ -90,7 +92,8 @@ impl Journal {
         if head != header(id) {
             return Ok(None);
         }
-        // Twice: a synced record speaks of the records before its mark, which may stand before others.
+        // Twice: a synced record speaks of the records before its mark, which may stand before
+        // others.
         let (mut synced, mut lengths) = (0, [0; 2]);
         let records = for_each(&file, |_, record| match record {
             Record::Written { space, first, count } => {
@@ -141,8 +144,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Replaces the journal by a short one that says: these are synced, and of the other spaces what the
-    /// journal said before. `temporary` and `name` are paths in the same folder.
+    /// Replaces the journal by a short one that says: these are synced, and of the other spaces
+    /// what the journal said before. `temporary` and `name` are paths in the same folder.
     pub(crate) fn rewrite(
         &self,
         temporary: &Path,

@@ -66,8 +66,8 @@ impl Many {
         Some(file)
     }
 
-    /// A file of several chunks; if nothing of it is had yet (`is_new`), it is made. The list's lock is
-    /// held while it is opened, so that two threads do not make it twice.
+    /// A file of several chunks; if nothing of it is had yet (`is_new`), it is made. The list's
+    /// lock is held while it is opened, so that two threads do not make it twice.
     pub(super) fn open_for_writing(
         &self,
         entry: &FileEntry,
@@ -85,7 +85,8 @@ impl Many {
         let ours = |file: &File| file.metadata().is_ok_and(|m| m.is_file() && m.nlink() == 1);
         let file = match open_file(&*folder, name, OFlags::RDWR) {
             Ok(file) if ours(&file) => file,
-            // Not there, or not ours: a link that somebody planted, a leftover that cannot be written.
+            // Not there, or not ours: a link that somebody planted, a leftover that cannot be
+            // written.
             Ok(_) | Err(_) if is_new => create_file(&*folder, name, 0o600)?,
             Ok(_) => return Err(io::Error::other("somebody changed the partial download")),
             Err(error) => return Err(error),

@@ -55,7 +55,8 @@ pub(super) fn open(
         if !force {
             let at = out.display();
             let message = format!(
-                "{at} exists and is something else: choose another name with -o, or replace it with --force"
+                "{at} exists and is something else: \
+                 choose another name with -o, or replace it with --force"
             );
             return Err(Error::new("exists", message));
         }

@@ -178,8 +178,8 @@ impl Part {
         })
     }
 
-    /// Verifies a chunk and writes it, its nodes, and its mark in the journal; false if it is not the
-    /// chunk that it should be.
+    /// Verifies a chunk and writes it, its nodes, and its mark in the journal; false if it is not
+    /// the chunk that it should be.
     pub(super) fn store(
         &self,
         index: u64,
@@ -206,7 +206,8 @@ impl Part {
             && file_is_whole
             && found.chunks() > 1
         {
-            // Before the journal has the last chunk: a file that is whole there has its time and mode.
+            // Before the journal has the last chunk: a file that is whole there has its time and
+            // mode.
             many.seal(&*many.open_for_writing(found, false)?, found)?;
         }
         journal.written(self.space, index)?;
@@ -313,8 +314,8 @@ impl Part {
         }
     }
 
-    /// Hashes a chunk again that is said to be on disk, into `buffer`; nothing there is trusted but the
-    /// root. How many bytes, if it is good.
+    /// Hashes a chunk again that is said to be on disk, into `buffer`; nothing there is trusted but
+    /// the root. How many bytes, if it is good.
     pub(super) fn check(&self, index: u64, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let Some(spot) = self.spot(index)? else { return Ok(None) };
         let mut hashes = vec![0; 32 * proof_length(spot.length_bytes)];
@@ -345,8 +346,8 @@ impl Part {
         Ok(())
     }
 
-    /// Gives the file of this chunk its time and mode again, if it is whole: what came before a crash
-    /// may have been lost.
+    /// Gives the file of this chunk its time and mode again, if it is whole: what came before a
+    /// crash may have been lost.
     pub(super) fn seal_again(&self, index: u64) -> io::Result<()> {
         if let Some(Spot { file: Where::Entry(many, found), first_chunk, .. }) = self.spot(index)? {
             let whole = lock(&self.state).have.has_all(first_chunk..first_chunk + found.chunks());

@@ -1,7 +1,7 @@
 //! Beginning a space: files and folders are made, and what an earlier run left is taken over.
 //!
-//! Chunks that the journal calls synced count. Chunks that were only written are hashed again against
-//! the root; those that are good are synced, and a new, short journal says so.
+//! Chunks that the journal calls synced count. Chunks that were only written are hashed again
+//! against the root; those that are good are synced, and a new, short journal says so.
 
 use std::ffi::OsStr;
 use std::fs::File;
