@@ -46,6 +46,8 @@ mod links;
 mod opens;
 mod peers;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -119,6 +119,11 @@ impl Node {
 
     fn send_request(&mut self, key: ContentKey, link: LinkId, index: u64) {
         let Some(chunk) = self.chunk_ref(key, index) else { return };
+        if self.links.is_full(link) {
+            // Other downloads on this link have taken all its requests: asked again a little later.
+            let input = download::Input::Unavailable(link, index, Unavailable::ReadFailed);
+            return self.tell_download(key, input);
+        }
         // A link that has just ended: the download hears of that next.
         let Some((request, handle)) = self.links.new_request(link, key, chunk) else { return };
         self.command(link, Command::Request { request, handle, chunk });

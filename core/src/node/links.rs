@@ -24,7 +24,7 @@ use super::{Node, Timer, Transmit, Work};
 use crate::close::{CloseReason, Incompatibility, LocalClose, Misbehaviour};
 use crate::download;
 use crate::id::{ChunkRef, ContentKey, Instance, LinkId, Space};
-use crate::limits::{IDLE_LINK_TIMEOUT, MAX_DIALS, MAX_SESSIONS};
+use crate::limits::{IDLE_LINK_TIMEOUT, MAX_DIALS, MAX_INCOMING_REQUESTS, MAX_SESSIONS};
 use crate::path::{self, Attempt, DialError, PathKind};
 use crate::session::{Command, Event, Role, Setup, Suite};
 use crate::wire::{Handle, RequestId};
@@ -219,6 +219,11 @@ impl Links {
                 dialled.instance = to;
             }
         }
+    }
+
+    /// Whether the peer has as many open requests of ours as it must take.
+    pub(super) fn is_full(&self, link: LinkId) -> bool {
+        self.table.get(&link).is_some_and(|link| link.requests.len() >= MAX_INCOMING_REQUESTS)
     }
 
     pub(super) fn asked(&self, link: LinkId, request: RequestId) -> Option<Asked> {

@@ -4,7 +4,8 @@
 //! another, and a turn comes only if the upload limit of all sessions together lets a chunk pass. A link's
 //! session is given a few chunks at a time, so that what waits stays here, where it can be taken back.
 //!
-//! Every request is answered exactly once: by its chunk or by `Unavailable`.
+//! Every request is answered exactly once, by its chunk or by `Unavailable`; sessions see to that for those
+//! that the peer cancels.
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
@@ -136,15 +137,10 @@ impl Node {
         }
     }
 
+    /// The session has answered the peer, or will after a read that is under way.
     pub(super) fn on_cancel(&mut self, id: LinkId, request: RequestId) {
-        let Some(link) = self.links.up_mut(id) else { return };
-        let waiting = link.waiting.len();
-        link.waiting.retain(|wanted| wanted.request != request);
-        if link.waiting.len() < waiting {
-            let why = Unavailable::Withdrawn;
-            self.say(id, Message::Unavailable { request, why });
-        } else if link.serving.contains_key(&request) {
-            self.command(id, Command::Forget { request });
+        if let Some(link) = self.links.up_mut(id) {
+            link.waiting.retain(|wanted| wanted.request != request);
         }
     }
 
