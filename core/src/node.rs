@@ -1,16 +1,19 @@
 //! A peer: what it shares and fetches, with whom, over which path.
 //!
 //! The root machine of a peer process. It owns a [`crate::path::PathChooser`] for each peer of each
-//! download, a [`crate::download::Download`] for each download, and the protocol state of each session
-//! (which shares are opened, which requests are open). Sessions, the relay client and the store are
-//! outside; they talk to it through inputs and outputs, so that each can run in a task of its own.
+//! download, a [`crate::download::Download`] for each download, and the protocol state of each
+//! session (which shares are opened, which requests are open). Sessions, the relay client and the
+//! store are outside; they talk to it through inputs and outputs, so that each can run in a task of
+//! its own.
 //!
 //! # How a download goes
-//! 1. `Input::Get` → the tracker is asked who has the locator; nobody: `Event::Waiting`, asked again.
-//! 2. For each peer a path chooser; `Transmit::Dial` / `Transmit::OpenCircuit` open links; each link's
-//!    session reports `Established`; the node sends `Open` with its proof.
-//! 3. `Opened` whose descriptor gives the locator → `Event::Described`. The application checks space and
-//!    opens its store, and answers `Input::Begin { space: Root, .. }` with what it has already.
+//! 1. `Input::Get` → the tracker is asked who has the locator; nobody: `Event::Waiting`, asked
+//!    again.
+//! 2. For each peer a path chooser; `Transmit::Dial` / `Transmit::OpenCircuit` open links; each
+//!    link's session reports `Established`; the node sends `Open` with its proof.
+//! 3. `Opened` whose descriptor gives the locator → `Event::Described`. The application checks
+//!    space and opens its store, and answers `Input::Begin { space: Root, .. }` with what it has
+//!    already.
 //! 4. Chunks are requested, come, are stored (`Transmit::StoreChunk` → `Input::ChunkStored`), until
 //!    `Event::SpaceComplete`. For a manifest the application then reads it and answers
 //!    `Input::Begin { space: Contents, .. }`.
@@ -18,13 +21,14 @@
 //!    sends `Complete` to the seeders.
 //!
 //! # How it is made
-//! A *content* is a share, or a download (which may serve what it has: then it is both). A *link* is one
-//! session; it serves any number of contents, in both directions. A download's *peers* are instances that
-//! the tracker named; an active peer has a chooser until a link carries it.
+//! A *content* is a share, or a download (which may serve what it has: then it is both). A *link*
+//! is one session; it serves any number of contents, in both directions. A download's *peers* are
+//! instances that the tracker named; an active peer has a chooser until a link carries it.
 //!
-//! Children are never called from within the drain of a child: what they must be told is put on a list of
-//! `Work` and done after it, one input and one whole drain at a time, until the list is empty. So an input
-//! costs what it touches, and no machine is entered twice.
+//! Children are never called from within the drain of a child: what they must be told is put on a
+//! list of
+//! `Work` and done after it, one input and one whole drain at a time, until the list is empty. So
+//! an input costs what it touches, and no machine is entered twice.
 //!
 //! | module | its story |
 //! |---|---|

@@ -17,18 +17,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("core/src/lib.rs", "line"),
     ("core/src/manifest/tests.rs", "head"),
     ("core/src/merkle/tests.rs", "head"),
-    ("core/src/node.rs", "line"),
-    ("core/src/node/announce.rs", "line"),
-    ("core/src/node/contents.rs", "line"),
-    ("core/src/node/fetch.rs", "line"),
-    ("core/src/node/links.rs", "line"),
-    ("core/src/node/links/incoming.rs", "line"),
-    ("core/src/node/links/rivals.rs", "line"),
-    ("core/src/node/opens.rs", "line"),
-    ("core/src/node/peers.rs", "file"),
-    ("core/src/node/peers.rs", "line"),
-    ("core/src/node/serve.rs", "line"),
-    ("core/src/node/types.rs", "line"),
     ("core/src/rng.rs", "line"),
 ];
 

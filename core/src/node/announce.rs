@@ -1,9 +1,9 @@
 //! What the tracker is told of us, in the order in which it must hear it.
 //!
-//! Login (the relay client's) gives a token; then `Register`, then `Announce` for each content, then
-//! heartbeats at the tracker's pace. Whatever voids what was said (a new token, `401`, `404`, new
-//! addresses) starts it over; replies to calls from before are known by their generation and ignored.
-//! Errors are tried again after 1 s → 30 s; people hear of them once per outage.
+//! Login (the relay client's) gives a token; then `Register`, then `Announce` for each content,
+//! then heartbeats at the tracker's pace. Whatever voids what was said (a new token, `401`, `404`,
+//! new addresses) starts it over; replies to calls from before are known by their generation and
+//! ignored. Errors are tried again after 1 s → 30 s; people hear of them once per outage.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -120,7 +120,8 @@ impl Node {
         self.update_want_relay();
     }
 
-    /// The relay's login gives the token, so it is wanted for announcing, also where it carries nothing.
+    /// The relay's login gives the token, so it is wanted for announcing, also where it carries
+    /// nothing.
     pub(super) fn update_want_relay(&mut self) {
         let announcing = !self.tracker.entries.is_empty();
         let wanted = announcing

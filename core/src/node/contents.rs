@@ -1,8 +1,9 @@
 //! Shares and downloads, from their beginning to their end.
 //!
-//! A content is something that we have or want. A share has all of it from the start. A download goes
-//! through its stages: nobody has told what it is (`Locating`), told and not begun (`Described`), a
-//! space on its way (`Fetching`), a space complete and the application at work (`Between`), over.
+//! A content is something that we have or want. A share has all of it from the start. A download
+//! goes through its stages: nobody has told what it is (`Locating`), told and not begun
+//! (`Described`), a space on its way (`Fetching`), a space complete and the application at work
+//! (`Between`), over.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -107,7 +108,8 @@ impl Content {
         }
     }
 
-    /// The length of a chunk, for the limits: exact for files, the mean for the contents of folders.
+    /// The length of a chunk, for the limits: exact for files, the mean for the contents of
+    /// folders.
     pub(super) fn chunk_bytes(&self, chunk: ChunkRef) -> u64 {
         match (chunk.space, &self.about, self.contents_shape) {
             (Space::Root, Some(about), _) => {

@@ -1,8 +1,9 @@
 //! Chunks on their way to us: requests, arrivals, verdicts, order, and the limit on downloads.
 //!
-//! The [`crate::download::Download`] decides; this file carries its requests to links and its news back.
-//! A request is forgotten when its chunk or its refusal comes, or when its link ends. A cancelled request
-//! stays until then, because its chunk may be on its way; what it brings is counted and thrown away.
+//! The [`crate::download::Download`] decides; this file carries its requests to links and its news
+//! back. A request is forgotten when its chunk or its refusal comes, or when its link ends. A
+//! cancelled request stays until then, because its chunk may be on its way; what it brings is
+//! counted and thrown away.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -21,8 +22,8 @@ use crate::session::Command;
 use crate::time::Instant;
 use crate::wire::{Message, RequestId, Unavailable};
 
-/// A chunk that is being verified and written. Two links may have sent the same one: who knows which of
-/// them is true.
+/// A chunk that is being verified and written. Two links may have sent the same one: who knows
+/// which of them is true.
 #[derive(Debug)]
 pub(super) struct Storing {
     from: Instance,
@@ -37,8 +38,8 @@ pub(super) struct Ordered {
     delivering: bool,
 }
 
-/// The limit on downloads. A scheduler asks for several chunks at once; what the limit does not let pass
-/// is held back here, and while anything is, no scheduler asks for more.
+/// The limit on downloads. A scheduler asks for several chunks at once; what the limit does not let
+/// pass is held back here, and while anything is, no scheduler asks for more.
 #[derive(Debug)]
 pub(super) struct Allowance {
     limiter: Option<Limiter>,
@@ -199,7 +200,8 @@ impl Node {
             return self.counters.count("chunk_for_no_request");
         };
         let Some((path, from)) = self.links.up(link) else { return };
-        // A cancelled one may be welcome all the same: it was asked elsewhere only because it was slow.
+        // A cancelled one may be welcome all the same: it was asked elsewhere only because it was
+        // slow.
         let Asked { content: key, chunk, cancelled: _ } = asked;
         let wanted = self.chunk_ref(key, chunk.index) == Some(chunk) && !self.holds(key, chunk);
         let Some(fetch) = self.fetch_mut(key) else {

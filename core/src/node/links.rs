@@ -1,11 +1,12 @@
 //! Links from their stream to their end, and what stands on them.
 //!
-//! A link is `Connecting` (ours: being dialled; theirs: half open) until its session is established, `Up`
-//! until one side ends it, `Closing` until its session has said its last word. What stands on a link,
-//! shares opened in either direction and requests, goes when it stops being up.
+//! A link is `Connecting` (ours: being dialled; theirs: half open) until its session is
+//! established, `Up` until one side ends it, `Closing` until its session has said its last word.
+//! What stands on a link, shares opened in either direction and requests, goes when it stops being
+//! up.
 //!
-//! Strangers cost little: half-open links, handshakes per second and sessions are bounded in total and per
-//! IP address (per /64 of IPv6). A link that is used for nothing is closed after a while.
+//! Strangers cost little: half-open links, handshakes per second and sessions are bounded in total
+//! and per IP address (per /64 of IPv6). A link that is used for nothing is closed after a while.
 
 mod incoming;
 mod rivals;

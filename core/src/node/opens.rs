@@ -1,8 +1,9 @@
 //! The proof that opens a share, from both sides.
 //!
-//! The requester proves first that it knows the secret, then the seeder, both bound to the handshake of
-//! this session (spec chapter "Session"). An unknown locator and a wrong proof get the same answer after
-//! the same work. What the seeder then says to have is kept until the download can use it.
+//! The requester proves first that it knows the secret, then the seeder, both bound to the
+//! handshake of this session (spec chapter "Session"). An unknown locator and a wrong proof get the
+//! same answer after the same work. What the seeder then says to have is kept until the download
+//! can use it.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

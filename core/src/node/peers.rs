@@ -1,41 +1,32 @@
 //! Who has it, and how each of them is reached.
 //!
-//! The tracker names instances; what it says is a hint. A *known* peer is tried when there is room; an
-//! *active* one has a path chooser, or is carried by a link that stood already; one that could not be
-//! reached *rests*; one that is to blame is *banned*. The session proves who is there.
+//! The tracker names instances; what it says is a hint ([`lookup`]). A *known* peer is tried when
+//! there is room; an *active* one has a path chooser, or is carried by a link that stood already;
+//! one that could not be reached *rests*; one that is to blame is *banned*. The session proves who
+//! is there.
+
+mod lookup;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem;
 
-use super::announce::retry_after;
-use super::contents::{Fetch, Stage};
+pub(super) use self::lookup::Lookup;
+use super::contents::Fetch;
 use super::links::{Dialled, Target};
-use super::{Event, Failure, Node, PeerDropReason, Timer, Work};
+use super::{Event, Node, PeerDropReason, Timer, Work};
 use crate::close::{Awaited, CloseReason};
 use crate::download::DropReason;
 use crate::id::{ContentKey, Instance, LinkId};
 use crate::limits::{
-    LOOKUP_INTERVAL_BUSY, LOOKUP_INTERVAL_MAX, LOOKUP_INTERVAL_MIN, MAX_ADDRESSES_PER_PEER,
-    MAX_CANDIDATES_PER_DOWNLOAD, MAX_CONNECTING_PER_DOWNLOAD, MAX_PEERS_PER_DOWNLOAD,
-    PEER_REST_MAX, PEER_REST_MIN,
+    MAX_CONNECTING_PER_DOWNLOAD, MAX_PEERS_PER_DOWNLOAD, PEER_REST_MAX, PEER_REST_MIN,
 };
 use crate::output::Output;
 use crate::path::{self, Attempt, DialError, PathChooser, PathKind, Policy, Reason};
 use crate::session::Suite;
 use crate::time::Instant;
-use crate::tracker_api::{CallError, PeerEntry, Response};
-
-/// How the tracker is asked.
-#[derive(Debug, Default)]
-pub(super) struct Lookup {
-    under_way: bool,
-    asked_at: Instant,
-    /// Lookups since somebody was there.
-    in_vain: u32,
-    waiting_told: bool,
-}
+use crate::tracker_api::PeerEntry;
 
 /// An instance that the tracker named.
 #[derive(Debug)]
@@ -90,130 +81,6 @@ impl Peer {
 impl Node {
     fn active(&mut self, key: ContentKey, instance: Instance) -> Option<&mut Active> {
         self.fetch_mut(key)?.peers.get_mut(&instance)?.active()
-    }
-
-    // Asking the tracker.
-
-    pub(super) fn send_lookup(&mut self, key: ContentKey) {
-        let now = self.now;
-        let Some(fetch) = self.fetch_mut(key) else { return };
-        if fetch.lookup.under_way || !fetch.is_running() {
-            return;
-        }
-        fetch.lookup.under_way = true;
-        fetch.lookup.asked_at = now;
-        self.call_lookup(key);
-    }
-
-    pub(super) fn on_lookup(&mut self, key: ContentKey, result: Result<Response, CallError>) {
-        let Some(content) = self.contents.get_mut(&key) else { return };
-        let public = content.secret.is_none();
-        let Some(fetch) = content.fetch.as_mut() else { return };
-        fetch.lookup.under_way = false;
-        if !fetch.is_running() {
-            return;
-        }
-        let entries = match result {
-            Ok(Response::Peers(entries)) => entries,
-            Ok(Response::Done { .. }) => {
-                return self.on_lookup_failed(key, &CallError::Garbage("no_list_of_peers"));
-            }
-            // A private locator that was never announced may be announced yet; a public id is known or
-            // it is mistyped.
-            Err(CallError::NotFound) if public && fetch.stage == Stage::Locating => {
-                return self.fail(key, Failure::Unknown);
-            }
-            Err(CallError::NotFound) => Vec::new(),
-            Err(error) => return self.on_lookup_failed(key, &error),
-        };
-        self.no_trouble();
-        self.note_peers(key, entries);
-        self.connect_more(key);
-        self.tell_if_nobody(key);
-        self.plan_lookup(key);
-    }
-
-    fn on_lookup_failed(&mut self, key: ContentKey, error: &CallError) {
-        self.tell_trouble(error);
-        self.plan_lookup(key);
-        let soonest = self.now + retry_after(error);
-        if self.timers.get(&Timer::Lookup(key)).is_some_and(|at| at < soonest) {
-            self.set_timer_at(Timer::Lookup(key), soonest);
-        }
-    }
-
-    /// When to ask next: often while nobody is there, now and then while somebody is.
-    fn plan_lookup(&mut self, key: ContentKey) {
-        let Some(fetch) = self.fetch_mut(key) else { return };
-        let pause = if fetch.joined.is_empty() {
-            let step = fetch.lookup.in_vain.min(4);
-            fetch.lookup.in_vain += 1;
-            (LOOKUP_INTERVAL_MIN * (1 << step)).min(LOOKUP_INTERVAL_MAX)
-        } else {
-            LOOKUP_INTERVAL_BUSY
-        };
-        let pause = self.jitter(pause);
-        self.set_timer(Timer::Lookup(key), pause);
-    }
-
-    /// The last peer is gone: who else is there?
-    fn look_again(&mut self, key: ContentKey) {
-        self.set_give_up(key);
-        let Some(fetch) = self.fetch_mut(key) else { return };
-        fetch.lookup.in_vain = 0;
-        if !fetch.lookup.under_way {
-            let at = fetch.lookup.asked_at + LOOKUP_INTERVAL_MIN;
-            self.set_timer_at(Timer::Lookup(key), at);
-        }
-    }
-
-    /// Notes whom the tracker named: at most so many, drawn at random if it named more.
-    fn note_peers(&mut self, key: ContentKey, mut entries: Vec<PeerEntry>) {
-        let me = self.config.me;
-        entries.retain(|entry| entry.instance != me && !self.banned.contains(&entry.instance));
-        if entries.len() > MAX_CANDIDATES_PER_DOWNLOAD {
-            self.counters.count("too_many_peers_named");
-            self.rng.shuffle(&mut entries);
-            entries.truncate(MAX_CANDIDATES_PER_DOWNLOAD);
-        }
-        let Some(fetch) = self.fetch_mut(key) else { return };
-        for peer in fetch.peers.values_mut() {
-            peer.named = false;
-        }
-        let mut dropped = Vec::new();
-        for mut entry in entries {
-            entry.addresses.truncate(MAX_ADDRESSES_PER_PEER);
-            let instance = entry.instance;
-            if let Some(peer) = fetch.peers.get_mut(&instance) {
-                (peer.entry, peer.named) = (entry, true);
-                continue;
-            }
-            if fetch.peers.len() >= MAX_CANDIDATES_PER_DOWNLOAD {
-                // Whoever is not named any more makes way; all others have their turn first.
-                let old = fetch.peers.iter().find(|(_, peer)| {
-                    !peer.named && matches!(peer.state, State::Known | State::Resting)
-                });
-                let Some(old) = old.map(|(old, _)| *old) else { break };
-                fetch.peers.remove(&old);
-                dropped.push(old);
-            }
-            fetch.peers.insert(instance, Peer::new(entry));
-        }
-        let gone = |peer: &Peer| !peer.named && matches!(peer.state, State::Known | State::Resting);
-        dropped.extend(fetch.peers.iter().filter(|(_, peer)| gone(peer)).map(|(old, _)| *old));
-        fetch.peers.retain(|_, peer| !gone(peer));
-        for old in dropped {
-            self.timers.clear(&Timer::Rest(key, old));
-        }
-    }
-
-    /// Says once that nobody is online, until somebody was.
-    fn tell_if_nobody(&mut self, key: ContentKey) {
-        let Some(fetch) = self.fetch_mut(key) else { return };
-        let somebody = fetch.peers.values().any(|peer| !matches!(peer.state, State::Banned));
-        if !somebody && !mem::replace(&mut fetch.lookup.waiting_told, true) {
-            self.event(Event::Waiting(key));
-        }
     }
 
     // Connecting.
@@ -497,7 +364,8 @@ impl Node {
         self.after_loss(key);
     }
 
-    /// It may have just started and not know the share yet, so it is asked again; people hear of it once.
+    /// It may have just started and not know the share yet, so it is asked again; people hear of it
+    /// once.
     pub(super) fn on_peer_refused(&mut self, key: ContentKey, instance: Instance) {
         self.rest_peer(key, instance);
         let Some(peer) = self.fetch_mut(key).and_then(|fetch| fetch.peers.get_mut(&instance))
@@ -523,8 +391,9 @@ impl Node {
 
     // News of links.
 
-    /// Whether whoever answered may stand for `expected`: another instance of the same key may, unless it
-    /// is a peer of its own already. (A seeder that was started again has a new instance number.)
+    /// Whether whoever answered may stand for `expected`: another instance of the same key may,
+    /// unless it is a peer of its own already. (A seeder that was started again has a new instance
+    /// number.)
     pub(super) fn confirm_instance(
         &mut self,
         key: ContentKey,

@@ -1,11 +1,12 @@
 //! Requests of others: checked, put in turn, counted; and who is told what we have.
 //!
-//! A link that wants to send stands in one queue; each turn is one chunk, so that no receiver starves
-//! another, and a turn comes only if the upload limit of all sessions together lets a chunk pass. A link's
-//! session is given a few chunks at a time, so that what waits stays here, where it can be taken back.
+//! A link that wants to send stands in one queue; each turn is one chunk, so that no receiver
+//! starves another, and a turn comes only if the upload limit of all sessions together lets a chunk
+//! pass. A link's session is given a few chunks at a time, so that what waits stays here, where it
+//! can be taken back.
 //!
-//! Every request is answered exactly once, by its chunk or by `Unavailable`; sessions see to that for those
-//! that the peer cancels.
+//! Every request is answered exactly once, by its chunk or by `Unavailable`; sessions see to that
+//! for those that the peer cancels.
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
@@ -186,7 +187,8 @@ impl Node {
         self.check_retiring(id);
     }
 
-    /// The application hears once that a source cannot be read any more; the session has told the peer.
+    /// The application hears once that a source cannot be read any more; the session has told the
+    /// peer.
     fn on_read_failed(&mut self, key: ContentKey, why: Unavailable) {
         let sentence = match why {
             Unavailable::SourceChanged => {
@@ -349,8 +351,8 @@ fn all_bits(handle: Handle, space: Space, bits: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// The shortest way to tell of these chunks, in order: all, one by one, or as bits. The handle is filled
-/// in for each receiver.
+/// The shortest way to tell of these chunks, in order: all, one by one, or as bits. The handle is
+/// filled in for each receiver.
 fn news(content: &Content, chunks: &[ChunkRef]) -> Vec<Message> {
     /// A `HaveChunk` frame is 18 bytes; a `HaveBits` frame 18 and its bits.
     const FRAME_BYTES: u64 = 18;

@@ -103,8 +103,8 @@ pub enum Input {
         /// How it came.
         from: IncomingFrom,
     },
-    /// A `Dial` or `OpenCircuit` failed before there was a stream. (If it succeeds the driver runs the
-    /// session and reports its events.)
+    /// A `Dial` or `OpenCircuit` failed before there was a stream. (If it succeeds the driver runs
+    /// the session and reports its events.)
     DialFailed {
         /// The link that will not be.
         link: LinkId,
@@ -245,7 +245,8 @@ pub enum Transmit {
     },
     /// Whether the relay client should be connected.
     WantRelay(bool),
-    /// Verify this chunk, and write it if it is true (for `Sink::Ordered`: keep it), on the job pool.
+    /// Verify this chunk, and write it if it is true (for `Sink::Ordered`: keep it), on the job
+    /// pool.
     StoreChunk {
         /// Which download.
         content: ContentKey,
@@ -342,7 +343,8 @@ pub enum Event {
 pub enum PeerDropReason {
     /// The download's reason.
     Download(DropReason),
-    /// It refused the share, or could not prove that it knows the secret, or offered something else.
+    /// It refused the share, or could not prove that it knows the secret, or offered something
+    /// else.
     NotTheShare,
     /// Its link ended.
     Closed(CloseReason),

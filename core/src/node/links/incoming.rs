@@ -13,8 +13,8 @@ use crate::path::PathKind;
 use crate::session::{Role, Setup};
 use crate::time::Instant;
 
-/// Counts of links that others opened. A table of addresses is as large as the links or the handshakes of
-/// one second, and both are bounded.
+/// Counts of links that others opened. A table of addresses is as large as the links or the
+/// handshakes of one second, and both are bounded.
 #[derive(Debug, Default)]
 pub(in super::super) struct Strangers {
     half_open: usize,

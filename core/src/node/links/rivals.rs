@@ -1,9 +1,9 @@
-//! Two links between the same two instances: the better path stays; on one path the one whose initiator
-//! is the smaller instance (its key first).
+//! Two links between the same two instances: the better path stays; on one path the one whose
+//! initiator is the smaller instance (its key first).
 //!
-//! The loser is not cut: first everything that we have open on it is opened on the winner. Its initiator
-//! closes it once neither side uses it; on the same path also after a while, because the other side then
-//! has no reason to stay. A winner that dies gives the loser its life back.
+//! The loser is not cut: first everything that we have open on it is opened on the winner. Its
+//! initiator closes it once neither side uses it; on the same path also after a while, because the
+//! other side then has no reason to stay. A winner that dies gives the loser its life back.
 
 use alloc::vec::Vec;
 

@@ -1,5 +1,6 @@
-//! A small world for the node's own tests: real nodes and sessions, real hashes, virtual time; streams,
-//! tracker, relay and store are tables in memory. (The large simulated world lives in `fuzz/`.)
+//! A small world for the node's own tests: real nodes and sessions, real hashes, virtual time;
+//! streams, tracker, relay and store are tables in memory. (The large simulated world lives in
+//! `fuzz/`.)
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;

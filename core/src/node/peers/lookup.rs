@@ -1,0 +1,155 @@
+//! Asking the tracker who has it. What it says is a hint: bounded, and proven by nobody but the
+//! session.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use super::super::announce::retry_after;
+use super::super::contents::Stage;
+use super::super::{Event, Failure, Node, Timer};
+use super::{Peer, State};
+use crate::id::ContentKey;
+use crate::limits::{
+    LOOKUP_INTERVAL_BUSY, LOOKUP_INTERVAL_MAX, LOOKUP_INTERVAL_MIN, MAX_ADDRESSES_PER_PEER,
+    MAX_CANDIDATES_PER_DOWNLOAD,
+};
+use crate::time::Instant;
+use crate::tracker_api::{CallError, PeerEntry, Response};
+
+/// How the tracker is asked.
+#[derive(Debug, Default)]
+pub(in super::super) struct Lookup {
+    under_way: bool,
+    asked_at: Instant,
+    /// Lookups since somebody was there.
+    pub(super) in_vain: u32,
+    pub(super) waiting_told: bool,
+}
+
+impl Node {
+    pub(in super::super) fn send_lookup(&mut self, key: ContentKey) {
+        let now = self.now;
+        let Some(fetch) = self.fetch_mut(key) else { return };
+        if fetch.lookup.under_way || !fetch.is_running() {
+            return;
+        }
+        fetch.lookup.under_way = true;
+        fetch.lookup.asked_at = now;
+        self.call_lookup(key);
+    }
+
+    pub(in super::super) fn on_lookup(
+        &mut self,
+        key: ContentKey,
+        result: Result<Response, CallError>,
+    ) {
+        let Some(content) = self.contents.get_mut(&key) else { return };
+        let public = content.secret.is_none();
+        let Some(fetch) = content.fetch.as_mut() else { return };
+        fetch.lookup.under_way = false;
+        if !fetch.is_running() {
+            return;
+        }
+        let entries = match result {
+            Ok(Response::Peers(entries)) => entries,
+            Ok(Response::Done { .. }) => {
+                return self.on_lookup_failed(key, &CallError::Garbage("no_list_of_peers"));
+            }
+            // A private locator that was never announced may be announced yet; a public id is known
+            // or it is mistyped.
+            Err(CallError::NotFound) if public && fetch.stage == Stage::Locating => {
+                return self.fail(key, Failure::Unknown);
+            }
+            Err(CallError::NotFound) => Vec::new(),
+            Err(error) => return self.on_lookup_failed(key, &error),
+        };
+        self.no_trouble();
+        self.note_peers(key, entries);
+        self.connect_more(key);
+        self.tell_if_nobody(key);
+        self.plan_lookup(key);
+    }
+
+    fn on_lookup_failed(&mut self, key: ContentKey, error: &CallError) {
+        self.tell_trouble(error);
+        self.plan_lookup(key);
+        let soonest = self.now + retry_after(error);
+        if self.timers.get(&Timer::Lookup(key)).is_some_and(|at| at < soonest) {
+            self.set_timer_at(Timer::Lookup(key), soonest);
+        }
+    }
+
+    /// When to ask next: often while nobody is there, now and then while somebody is.
+    fn plan_lookup(&mut self, key: ContentKey) {
+        let Some(fetch) = self.fetch_mut(key) else { return };
+        let pause = if fetch.joined.is_empty() {
+            let step = fetch.lookup.in_vain.min(4);
+            fetch.lookup.in_vain += 1;
+            (LOOKUP_INTERVAL_MIN * (1 << step)).min(LOOKUP_INTERVAL_MAX)
+        } else {
+            LOOKUP_INTERVAL_BUSY
+        };
+        let pause = self.jitter(pause);
+        self.set_timer(Timer::Lookup(key), pause);
+    }
+
+    /// The last peer is gone: who else is there?
+    pub(super) fn look_again(&mut self, key: ContentKey) {
+        self.set_give_up(key);
+        let Some(fetch) = self.fetch_mut(key) else { return };
+        fetch.lookup.in_vain = 0;
+        if !fetch.lookup.under_way {
+            let at = fetch.lookup.asked_at + LOOKUP_INTERVAL_MIN;
+            self.set_timer_at(Timer::Lookup(key), at);
+        }
+    }
+
+    /// Notes whom the tracker named: at most so many, drawn at random if it named more.
+    fn note_peers(&mut self, key: ContentKey, mut entries: Vec<PeerEntry>) {
+        let me = self.config.me;
+        entries.retain(|entry| entry.instance != me && !self.banned.contains(&entry.instance));
+        if entries.len() > MAX_CANDIDATES_PER_DOWNLOAD {
+            self.counters.count("too_many_peers_named");
+            self.rng.shuffle(&mut entries);
+            entries.truncate(MAX_CANDIDATES_PER_DOWNLOAD);
+        }
+        let Some(fetch) = self.fetch_mut(key) else { return };
+        for peer in fetch.peers.values_mut() {
+            peer.named = false;
+        }
+        let mut dropped = Vec::new();
+        for mut entry in entries {
+            entry.addresses.truncate(MAX_ADDRESSES_PER_PEER);
+            let instance = entry.instance;
+            if let Some(peer) = fetch.peers.get_mut(&instance) {
+                (peer.entry, peer.named) = (entry, true);
+                continue;
+            }
+            if fetch.peers.len() >= MAX_CANDIDATES_PER_DOWNLOAD {
+                // Whoever is not named any more makes way; all others have their turn first.
+                let old = fetch.peers.iter().find(|(_, peer)| {
+                    !peer.named && matches!(peer.state, State::Known | State::Resting)
+                });
+                let Some(old) = old.map(|(old, _)| *old) else { break };
+                fetch.peers.remove(&old);
+                dropped.push(old);
+            }
+            fetch.peers.insert(instance, Peer::new(entry));
+        }
+        let gone = |peer: &Peer| !peer.named && matches!(peer.state, State::Known | State::Resting);
+        dropped.extend(fetch.peers.iter().filter(|(_, peer)| gone(peer)).map(|(old, _)| *old));
+        fetch.peers.retain(|_, peer| !gone(peer));
+        for old in dropped {
+            self.timers.clear(&Timer::Rest(key, old));
+        }
+    }
+
+    /// Says once that nobody is online, until somebody was.
+    pub(super) fn tell_if_nobody(&mut self, key: ContentKey) {
+        let Some(fetch) = self.fetch_mut(key) else { return };
+        let somebody = fetch.peers.values().any(|peer| !matches!(peer.state, State::Banned));
+        if !somebody && !mem::replace(&mut fetch.lookup.waiting_told, true) {
+            self.event(Event::Waiting(key));
+        }
+    }
+}
