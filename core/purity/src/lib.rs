@@ -1,8 +1,8 @@
-//! Proof that `towpath-core` is pure: this static library has a panic handler and a global allocator of
-//! its own, which is a compile error as soon as anything in its graph brings `std`.
+//! Proof that `towpath-core` is pure: this static library has a panic handler and a global
+//! allocator of its own, which is a compile error as soon as anything in its graph brings `std`.
 //!
-//! It is built (`cargo build --release -p towpath-purity`), never run; that is why it may contain the
-//! only `unsafe` words of the project.
+//! It is built (`cargo build --release -p towpath-purity`), never run; that is why it may contain
+//! the only `unsafe` words of the project.
 #![no_std]
 
 use core::alloc::{GlobalAlloc, Layout};
