@@ -282,7 +282,7 @@ impl Fetch<'_> {
 
     /// The last line.
     async fn done(
-        &mut self,
+        &self,
         shown: &str,
         total_bytes: u64,
         report: &mut Report,
@@ -310,7 +310,7 @@ impl Fetch<'_> {
         Ok(Step::Done)
     }
 
-    async fn progress(&mut self, report: &mut Report) {
+    async fn progress(&self, report: &mut Report) {
         if self.what.is_none() {
             return;
         }

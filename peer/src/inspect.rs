@@ -54,7 +54,7 @@ async fn inspect_path(what: &str, context: &Context, report: &mut Report) -> Res
     Ok(())
 }
 
-async fn inspect_link(link: &Link, report: &mut Report) -> Result<(), Failure> {
+async fn inspect_link(link: &Link, report: &Report) -> Result<(), Failure> {
     let request = Request::Lookup { locator: link.locator };
     let online = match towpath_tokio::call(&link.tracker, &request).await {
         Ok(Response::Peers(peers)) => peers.len(),

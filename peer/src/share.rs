@@ -201,7 +201,7 @@ impl Serving {
         }
     }
 
-    fn event(&mut self, event: Event, report: &mut Report) {
+    fn event(&mut self, event: Event, report: &Report) {
         match event {
             Event::Announced(_) if !self.announced => {
                 self.announced = true;
@@ -225,7 +225,7 @@ impl Serving {
         path: PathKind,
         sent_bytes: u64,
         done: bool,
-        report: &mut Report,
+        report: &Report,
     ) {
         report.event(&json!({
             "event": "receiver", "peer": peer.to_string(), "path": path.to_string(),
