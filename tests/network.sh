@@ -219,8 +219,12 @@ a_killed_seeder_is_found_again() {
     [ "$received" -le 105000000 ]
 }
 
+# Starts a tracker on host a at port $1 (0: any) with the options that follow; sets $url.
 start_tracker() {
-    on_a "$tracker" --listen "10.83.0.1:${1:-0}" --data "$work/tracker" > "$work/tracker.out" 2> "$work/tracker.err" &
+    local port=${1:-0}
+    shift
+    : > "$work/tracker.out"
+    on_a "$tracker" --listen "10.83.0.1:$port" --data "$work/tracker" "$@" > "$work/tracker.out" 2> "$work/tracker.err" &
     tracker_pid=$!
     await 20 grep -q 'listening on' "$work/tracker.out" || return 1
     url=$(sed -n 's/listening on //p' "$work/tracker.out")
@@ -228,7 +232,7 @@ start_tracker() {
 
 a_killed_tracker_is_found_again() {
     random_file "$work/source" 100000000
-    start_tracker || return 1
+    start_tracker 0 || return 1
     local port=${url##*:}
     start_share "$work/source" --limit-up 40MB --tracker "$url" || return 1
     on_b timeout 120 "$towpath" get "$link" -o "$work/out" --path relay --json \
@@ -273,7 +277,7 @@ a_reader_that_stops_stops_the_network() {
 a_tracker_learns_nothing_of_a_private_share() {
     local name="the-secret-name-$$"
     random_file "$work/source.$name" 300000
-    start_tracker || return 1
+    start_tracker 0 || return 1
     ip netns exec $a tcpdump -q -U -s 0 -i any -w "$work/capture.pcap" "tcp port ${url##*:}" 2> "$work/tcpdump.err" &
     local dump=$!
     await 10 grep -q 'listening on' "$work/tcpdump.err" || return 1
@@ -302,6 +306,21 @@ PY
     [ $found = 0 ] || die "found in $file"
 }
 
+https_carries_the_relay_too() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=towpath \
+        -addext 'subjectAltName=IP:10.83.0.1' -addext 'basicConstraints=critical,CA:FALSE' \
+        -keyout "$work/source.key" -out "$work/source.pem" 2> "$work/openssl.err" || return 1
+    random_file "$work/source" 5000000
+    start_tracker 0 --tls-cert "$work/source.pem" --tls-key "$work/source.key" || return 1
+    case $url in https://*) ;; *) die "not https: $url"; return 1 ;; esac
+    SSL_CERT_FILE=$work/source.pem start_share "$work/source" --tracker "$url" || return 1
+    SSL_CERT_FILE=$work/source.pem on_b timeout 60 "$towpath" get "$link" -o "$work/out" --path relay \
+        > /dev/null 2> "$work/get.err" || die "get failed" || return 1
+    cmp "$work/source" "$work/out" || return 1
+    on_b timeout 60 "$towpath" get "$link" -o "$work/out2" --timeout 1 > /dev/null 2> "$work/get.err"
+    [ $? = 5 ] || die "a certificate that nobody trusts was taken"
+}
+
 hosts || { echo "cannot make network namespaces"; echo "0 passed, 1 failed"; exit 1; }
 tests=${*:-a_link_works_on_another_machine
     dropped_direct_tcp_ends_in_the_relay_after_five_seconds
@@ -313,7 +332,8 @@ tests=${*:-a_link_works_on_another_machine
     a_killed_seeder_is_found_again
     a_killed_tracker_is_found_again
     a_reader_that_stops_stops_the_network
-    a_tracker_learns_nothing_of_a_private_share}
+    a_tracker_learns_nothing_of_a_private_share
+    https_carries_the_relay_too}
 for test in $tests; do run "$test"; done
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
