@@ -87,13 +87,23 @@ impl Hub {
         if circuit.state != State::Open {
             return;
         }
+        self.grant(key);
+        if woke {
+            self.watch_window(key);
+        }
+    }
+
+    /// Grants the sender of an open circuit's flow what it can have now.
+    pub(super) fn grant(&mut self, key: FlowKey) {
+        let Some(circuit) = self.circuits.get_mut(&key.circuit) else { return };
+        if circuit.state != State::Open {
+            return;
+        }
+        let flow = &mut circuit.flows[key.from as usize];
         let granted = self.ledger.grant(flow);
         if granted > 0 {
             flow.news.grant_bytes += granted;
             self.announce(key);
-        }
-        if woke {
-            self.watch_window(key);
         }
     }
 

@@ -16,14 +16,15 @@ use crate::crypto::public_key;
 use crate::id::{Instance, LinkId};
 use crate::limits::{
     MAX_RELAY_CIRCUITS, MAX_RELAY_CONTROL_QUEUE, MAX_RELAY_PENDING, RELAY_BACKLOG_BYTES,
-    RELAY_OPEN_BURST, RELAY_WINDOW_MAX_BYTES, RELAY_WINDOW_START_BYTES,
+    RELAY_FRAME_COST_BYTES, RELAY_HUB_WINDOW_MIN_BYTES, RELAY_OPEN_BURST, RELAY_TOKEN_SECONDS,
+    RELAY_WINDOW_MAX_BYTES, RELAY_WINDOW_START_BYTES,
 };
 use crate::output::Output;
 use crate::relay::client::{self, Client};
 use crate::relay::frame::{
     FIRST_HUB_CIRCUIT, Goodbye, OpenError, ToClient, ToHub, begin_data, set_data_circuit,
 };
-use crate::relay::hub::{self, ConnId, Hub};
+use crate::relay::hub::{self, ConnId, Hub, check_token};
 use crate::relay::seal::{self, Seal};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
@@ -406,6 +407,37 @@ fn whoever_keeps_what_the_hub_wants_back_is_thrown_out() {
 }
 
 #[test]
+fn whoever_gives_back_everything_is_granted_the_minimum_again() {
+    let mut world = World::new(49, 2 * MIB);
+    let a = world.peer(1_000_000, Duration::from_millis(1));
+    world.run(Duration::from_secs(1));
+    let mut sender = Mallory::new(&mut world, 66);
+    let to = world.peers[a].me;
+    for circuit in 1..=4 {
+        sender.open(&mut world, circuit, to);
+    }
+    world.run(Duration::from_secs(6));
+    let asked = sender.hear(&world).into_iter().find_map(|message| match message {
+        ToClient::Reclaim { circuit, bytes } => Some((circuit, bytes)),
+        _ => None,
+    });
+    let (circuit, bytes) = asked.expect("the budget is tight and nothing was sent");
+    // What it may keep is on its way while it gives back the rest.
+    for _ in 0..16 * KIB / (1_000 + RELAY_FRAME_COST_BYTES) + 1 {
+        sender.data(&mut world, circuit, 1_000 - 250);
+    }
+    world.run(Duration::from_secs(1));
+    sender.say(&mut world, &ToHub::Returned { circuit, bytes });
+    assert_eq!(world.why_closed(sender.conn), None);
+    let heard = sender.hear(&world);
+    let granted = heard.iter().any(|message| {
+        matches!(message, ToClient::HubCredit { circuit: to, bytes }
+            if *to == circuit && *bytes as usize >= RELAY_HUB_WINDOW_MIN_BYTES / 4)
+    });
+    assert!(granted, "{heard:?}");
+}
+
+#[test]
 fn calls_are_limited_in_number_and_in_rate() {
     let (mut world, a, _) = World::pair(45);
     world.peers[a].answers = false;
@@ -434,6 +466,7 @@ fn calls_are_limited_in_number_and_in_rate() {
 fn whoever_does_not_read_control_frames_either_is_thrown_out() {
     let (mut world, _, _) = World::pair(46);
     let mut mallory = Mallory::new(&mut world, 66);
+    world.audited = false;
     let mut pings = 0;
     while world.why_closed(mallory.conn).is_none() {
         mallory.say(&mut world, &ToHub::Ping { nonce: pings });
@@ -445,6 +478,29 @@ fn whoever_does_not_read_control_frames_either_is_thrown_out() {
     assert!(pings as usize > MAX_RELAY_CONTROL_QUEUE);
     let handed: usize = world.raw[&mallory.conn].iter().map(bytes::Bytes::len).sum();
     assert!(handed < RELAY_BACKLOG_BYTES + 66 * KIB, "{handed}");
+}
+
+#[test]
+fn a_long_connection_gets_fresh_tokens() {
+    let mut world = World::new(48, MIB);
+    let mut client = Mallory::new(&mut world, 66);
+    for minute in 0..5_041 {
+        client.say(&mut world, &ToHub::Ping { nonce: minute });
+        world.tell_hub(hub::Input::Sent { conn: client.conn, bytes: 1_000 });
+        world.run(Duration::from_secs(60));
+    }
+    let tokens: Vec<String> = client
+        .hear(&world)
+        .into_iter()
+        .filter_map(|message| match message {
+            ToClient::Token { token } => Some(token),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tokens.len(), 1, "the half of the first one's time is over");
+    let expired = 1_800_000_000 + RELAY_TOKEN_SECONDS;
+    let later = UnixTime(expired + RELAY_TOKEN_SECONDS / 2 - 100);
+    assert_eq!(check_token(&[78; 32], &tokens[0], later), Some(instance(66)));
 }
 
 #[test]

@@ -128,6 +128,8 @@ pub(super) struct World {
     pub(super) closed: Vec<(ConnId, CloseReason)>,
     /// What a hostile connection got.
     pub(super) raw: BTreeMap<ConnId, Vec<Bytes>>,
+    /// Whether the hub's books are added up after every input.
+    pub(super) audited: bool,
     /// Everything that was sent, hashed into one number, to compare runs.
     pub(super) trace: u64,
     by_conn: BTreeMap<ConnId, usize>,
@@ -164,6 +166,7 @@ impl World {
             hub_events: vec![],
             closed: vec![],
             raw: BTreeMap::new(),
+            audited: true,
             trace: 0,
             by_conn: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -506,7 +509,9 @@ impl World {
                 }
             }
         }
-        self.hub.assert_sound();
+        if self.audited {
+            self.hub.assert_sound();
+        }
         for index in touched {
             let waiting: usize = self.peers[index].down.waiting.iter().map(Bytes::len).sum();
             assert!(waiting <= MOST_UNCONFIRMED, "{waiting} bytes wait for a client");
