@@ -305,8 +305,8 @@ impl Hub {
             return Err(misbehaved("return_too_large"));
         }
         self.ledger.returned(flow, bytes);
-        // It may have used in the meantime what it was meant to keep: then nothing is on its way that
-        // would bring it a grant.
+        // It may have used in the meantime what it was meant to keep: then nothing is on its way
+        // that would bring it a grant.
         self.grant(FlowKey { circuit: key, from });
         Ok(())
     }

@@ -371,7 +371,8 @@ fn circuits_of_one_sender_take_turns_too() {
     }
 }
 
-/// A circuit, tried again while the hub is busy: at most until it has taken back what others rest on.
+/// A circuit, tried again while the hub is busy: at most until it has taken back what others rest
+/// on.
 fn circuit_at_last(world: &mut World, a: usize, b: usize) -> (LinkId, LinkId) {
     for _ in 0..20 {
         let known = world.peers[b].ends.len();
