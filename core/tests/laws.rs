@@ -33,13 +33,17 @@ use towpath_core::session::{
 use towpath_core::time::Instant;
 use towpath_core::wire::{Handle, Message, RequestId, Unavailable};
 
+#[path = "laws/node.rs"]
+mod node;
+
 #[test]
 fn the_laws_hold() {
     download().check("download");
     ordered_download().check("ordered download");
     path_chooser().check("path chooser");
     session().check("session");
-    // Here come the node, the relay's client and the relay's hub, each in a line.
+    node::node().check("node");
+    // Here come the relay's client and the relay's hub, each in a line.
 }
 
 /// What the test needs to know of a machine.

@@ -247,7 +247,12 @@ impl Node {
     }
 
     pub(super) fn on_nobody_came(&mut self, key: ContentKey) {
-        self.fail(key, Failure::NobodyOnline);
+        match self.fetch_mut(key).map(|fetch| fetch.stage) {
+            Some(Stage::Locating | Stage::Fetching(_)) => self.fail(key, Failure::NobodyOnline),
+            // The application is at work and needs nobody now.
+            Some(Stage::Described | Stage::Between(_)) => self.set_give_up(key),
+            Some(Stage::Finished | Stage::Failed) | None => {}
+        }
     }
 
     pub(super) fn on_begin(

@@ -186,6 +186,8 @@ impl Node {
         let Some(link) = self.links.up_mut(id) else { return };
         if link.asks.values().all(|ask| ask.is_open) {
             self.timers.clear(&Timer::Answer(id));
+        } else {
+            self.set_timer(Timer::Answer(id), OPEN_TIMEOUT);
         }
     }
 

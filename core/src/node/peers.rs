@@ -293,7 +293,7 @@ impl Node {
         self.connect_more(key);
     }
 
-    /// Ends what is under way to a peer, and answers whether anything was.
+    /// Ends what is under way to a peer; it is known again, unless it is banned.
     pub(super) fn end_peer(&mut self, key: ContentKey, instance: Instance) {
         self.timers.clear(&Timer::Rest(key, instance));
         self.timers.clear(&Timer::Chooser(key, instance));
@@ -301,6 +301,11 @@ impl Node {
         else {
             return;
         };
+        match &peer.state {
+            State::Active(_) => {}
+            State::Resting => return peer.state = State::Known,
+            State::Known | State::Banned => return,
+        }
         let State::Active(active) = mem::replace(&mut peer.state, State::Known) else { return };
         let carrier = active.carrier.map(|carrier| carrier.link);
         for link in active.attempts.into_values().filter(|link| Some(*link) != carrier) {

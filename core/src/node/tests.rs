@@ -586,3 +586,73 @@ fn complete_is_flushed_before_the_link_closes() {
     world.run(5_000, |_| false);
     assert_eq!(world.links(SEEDER), 0);
 }
+
+#[test]
+fn a_complete_download_does_not_fail_because_its_seeder_left_before_it_was_finished() {
+    let (mut world, descriptor, locator) = sharing(2, MIB);
+    world.hosts[GETTER].finishes = false;
+    let timeout = Some(Duration::from_secs(5));
+    world.get_with(GETTER, 1, locator, 7, Policy::Auto, Sink::Store, timeout);
+    assert!(world.run(10_000, |world| complete(world, GETTER)));
+    world.put(SEEDER, Input::Shutdown);
+    world.run(60_000, |_| false);
+    assert!(!world.happened(GETTER, |event| matches!(event, Event::Failed(..))));
+    world.put(GETTER, Input::Finished(KEY));
+    assert!(finished(&world, GETTER));
+    assert_same(&world, GETTER, &descriptor);
+}
+
+#[test]
+fn a_tracker_that_lets_nobody_in_is_trouble_that_people_hear_of() {
+    let mut world = World::new(1);
+    world.tracker.down = true;
+    let descriptor = world.file(bytes(10));
+    world.share(SEEDER, 1, descriptor, 7);
+    world.run(60_000, |_| false);
+    assert_eq!(world.count(SEEDER, |event| matches!(event, Event::TrackerTrouble(_))), 1);
+}
+
+#[test]
+fn idle_links_cost_nothing_when_something_happens_elsewhere() {
+    let (mut world, _, _) = sharing(1, MIB);
+    let node = &mut world.hosts[SEEDER].node;
+    for number in 0..1_000_u64 {
+        let from = IncomingFrom::Circuit(crate::id::PeerId([number as u8; 32]));
+        let now = world.now + Duration::from_millis(number * 10);
+        node.handle_input(now, Input::Incoming { incoming: number, from });
+        while !matches!(node.poll_output(), Output::Timeout(_)) {}
+        let peer = crate::id::PeerId([1; 32]);
+        let established = session::Event::Established {
+            peer,
+            instance: number,
+            suite: session::Suite::ChaChaPoly,
+            handshake_hash: [0; 32],
+        };
+        let link = LinkId(number);
+        node.handle_input(now, Input::Session { link, event: established });
+        while !matches!(node.poll_output(), Output::Timeout(_)) {}
+    }
+    assert_eq!(node.links.table.len(), 1_000);
+    // A word on one link is answered with words on that link alone.
+    let locator = Locator([1; 32]);
+    let open =
+        crate::wire::Message::Open { handle: crate::wire::Handle(0), locator, proof: [0; 32] };
+    let now = world.now + Duration::from_secs(10);
+    node.handle_input(
+        now,
+        Input::Session { link: LinkId(7), event: session::Event::Message(open) },
+    );
+    let mut outputs = 0;
+    while let Output::Transmit(transmit) = node.poll_output() {
+        assert!(matches!(transmit, Transmit::Session { link: LinkId(7), .. }));
+        outputs += 1;
+    }
+    assert_eq!(outputs, 1);
+    // Who only waits is shown the door in the end.
+    node.handle_input(now + Duration::from_secs(60), Input::Tick);
+    let mut closed = 0;
+    while let Output::Transmit(_) = node.poll_output() {
+        closed += 1;
+    }
+    assert!(closed >= 999, "{closed}");
+}
