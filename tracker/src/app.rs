@@ -18,7 +18,7 @@ use towpath_core::time::UnixTime;
 use crate::directory::Directory;
 use crate::keys::Keys;
 use crate::limiter::Limiter;
-use crate::limits::{BODY_BUDGET_KIB, Limits};
+use crate::limits::{BODY_BUDGET_BYTES, Limits};
 use crate::model::{Change, Changed, PeerKey};
 use crate::relay::Hub;
 use crate::store::{Store, StoreError, unix_now};
@@ -47,6 +47,7 @@ pub(crate) struct App {
     pub(crate) scheme: &'static str,
     pub(crate) stop: CancellationToken,
     pub(crate) limiter: Limiter,
+    /// A permit for each byte of a body that is not small.
     pub(crate) bodies: Semaphore,
     pub(crate) hub: Hub,
     /// Every task that must end before the process does.
@@ -69,7 +70,7 @@ impl App {
             scheme,
             stop,
             limiter,
-            bodies: Semaphore::new(BODY_BUDGET_KIB as usize),
+            bodies: Semaphore::new(BODY_BUDGET_BYTES),
             hub,
             tasks: TaskTracker::new(),
         });

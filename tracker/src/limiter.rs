@@ -27,11 +27,12 @@ impl Limiter {
         Self { burst: f64::from(burst.max(1)), per_second, buckets: Mutex::default() }
     }
 
-    /// Takes one token.
+    /// Takes `cost` tokens.
     ///
     /// # Errors
-    /// The seconds until there is one again, at least 1.
-    pub(crate) fn take(&self, now: Instant, ip: IpAddr) -> Result<(), u32> {
+    /// The seconds until there are so many again, at least 1.
+    pub(crate) fn take(&self, now: Instant, ip: IpAddr, cost: u32) -> Result<(), u32> {
+        let cost = f64::from(cost).min(self.burst);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_BUCKETS {
             buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
@@ -42,11 +43,11 @@ impl Limiter {
         let bucket = buckets.entry(ip).or_insert(Bucket { tokens: self.burst, at: now });
         bucket.tokens = self.tokens(bucket, now);
         bucket.at = now;
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
+        if bucket.tokens >= cost {
+            bucket.tokens -= cost;
             return Ok(());
         }
-        Err((((1.0 - bucket.tokens) / self.per_second).ceil() as u32).max(1))
+        Err((((cost - bucket.tokens) / self.per_second).ceil() as u32).max(1))
     }
 
     fn tokens(&self, bucket: &Bucket, now: Instant) -> f64 {
@@ -67,14 +68,18 @@ mod tests {
         let start = Instant::now();
         let (one, two) = ([1, 1, 1, 1].into(), [2, 2, 2, 2].into());
         for _ in 0..3 {
-            assert_eq!(limiter.take(start, one), Ok(()));
+            assert_eq!(limiter.take(start, one, 1), Ok(()));
         }
-        assert_eq!(limiter.take(start, one), Err(1));
-        assert_eq!(limiter.take(start, two), Ok(()), "another address is not touched");
+        assert_eq!(limiter.take(start, one, 1), Err(1));
+        assert_eq!(limiter.take(start, two, 1), Ok(()), "another address is not touched");
         let later = start + Duration::from_secs(1);
-        assert_eq!(limiter.take(later, one), Ok(()));
-        assert_eq!(limiter.take(later, one), Ok(()));
-        assert_eq!(limiter.take(later, one), Err(1));
+        assert_eq!(limiter.take(later, one, 1), Ok(()));
+        assert_eq!(limiter.take(later, one, 1), Ok(()));
+        assert_eq!(limiter.take(later, one, 1), Err(1));
+        assert_eq!(limiter.take(later, two, 3), Ok(()));
+        assert_eq!(limiter.take(later, two, 3), Err(2));
+        let filled = later + Duration::from_secs(60);
+        assert_eq!(limiter.take(filled, two, 9), Ok(()), "a full bucket pays for everything");
     }
 
     #[test]
@@ -82,7 +87,7 @@ mod tests {
         let limiter = Limiter::new(1, 1);
         let now = Instant::now();
         for n in 0..MAX_BUCKETS as u32 + 10 {
-            let _ = limiter.take(now, IpAddr::V4(n.into()));
+            let _ = limiter.take(now, IpAddr::V4(n.into()), 1);
         }
         assert!(limiter.buckets.lock().unwrap().len() <= MAX_BUCKETS);
     }

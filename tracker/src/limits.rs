@@ -9,8 +9,13 @@ use std::time::Duration;
 pub(crate) const MAX_BODY_BYTES: usize = 512 * 1024;
 /// Body of an announce: founding clients list all chunks of a file, 8 MiB for 16 GiB.
 pub(crate) const MAX_ANNOUNCE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of bodies that all connections together may have in memory at once, in KiB.
-pub(crate) const BODY_BUDGET_KIB: u32 = 128 * 1024;
+/// A body up to this size is read without asking: what native peers send all day is smaller, and
+/// connections are counted.
+pub(crate) const SMALL_BODY_BYTES: usize = 16 * 1024;
+/// Bytes of longer bodies that all connections together may have in memory at once.
+pub(crate) const BODY_BUDGET_BYTES: usize = 128 * 1024 * 1024;
+/// Calls that a search counts as, because it goes through all names.
+pub(crate) const SEARCH_COST: u32 = 10;
 /// Request line and headers.
 pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// A founding peer's or file's own identifier: UUIDs have 36, SHA-256 in hex 64.

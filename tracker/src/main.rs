@@ -23,7 +23,8 @@ Examples:
       HTTPS for the world; links then begin with https://t.example/f/.
   towpath-tracker --listen 127.0.0.1:6969 --trusted-proxy 127.0.0.1 \\
                   --public-url https://t.example
-      Behind a proxy on the same machine, which sets X-Forwarded-For and passes WebSockets on.
+      Behind a proxy on the same machine. It has to pass WebSockets and the Host header on, and to
+      set X-Forwarded-For.
 
 The first line on standard output is 'listening on URL'. SIGTERM and SIGINT stop it in good order.
 

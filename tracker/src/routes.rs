@@ -7,18 +7,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use hyper::{Request, StatusCode, header};
 use serde::de::DeserializeOwned;
+use tokio::sync::SemaphorePermit;
 use towpath_core::id::Instance;
 
 use crate::app::{App, Refusal};
-use crate::limits::{MAX_ANNOUNCE_BYTES, MAX_BODY_BYTES};
+use crate::limits::{MAX_ANNOUNCE_BYTES, MAX_BODY_BYTES, SMALL_BODY_BYTES};
 use crate::model::PeerKey;
 
 mod admin;
@@ -97,14 +99,10 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for JsonBody<T
     async fn from_request(request: Request<Body>, app: &Arc<App>) -> Result<Self, Refusal> {
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let expected = length.unwrap_or(MAX);
-        if expected > MAX {
+        if length.is_some_and(|length| length > MAX) {
             return Err(too_long(MAX));
         }
-        let kib = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
-        let budget = app.bodies.acquire_many(kib).await;
-        let _budget = budget.expect("the semaphore is never closed");
-        let bytes = read(request.into_body(), MAX).await?;
+        let (bytes, _budget) = read(app, request.into_body(), MAX).await?;
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Self(body)),
             Err(error) => {
@@ -115,12 +113,35 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for JsonBody<T
     }
 }
 
-async fn read(body: Body, max: usize) -> Result<Bytes, Refusal> {
-    match Limited::new(body, max).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_long(max)),
-        Err(_) => Err(Refusal::bad("The body ended early.")),
+/// Reads a body as it comes: only bytes that are here count against the budget, so that claiming a
+/// long one costs others nothing.
+async fn read(
+    app: &App,
+    mut body: Body,
+    max: usize,
+) -> Result<(BytesMut, Option<SemaphorePermit<'_>>), Refusal> {
+    let mut bytes = BytesMut::new();
+    let mut budget: Option<SemaphorePermit<'_>> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::bad("The body ended early."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > max {
+            return Err(too_long(max));
+        }
+        if bytes.len() + data.len() > SMALL_BODY_BYTES {
+            let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let more = app.bodies.try_acquire_many(more);
+            let more = more.map_err(|_| {
+                Refusal::later("Too many long bodies are being read. Try again.", 5)
+            })?;
+            match &mut budget {
+                Some(budget) => budget.merge(more),
+                None => budget = Some(more),
+            }
+        }
+        bytes.extend_from_slice(&data);
     }
+    Ok((bytes, budget))
 }
 
 fn too_long(max: usize) -> Refusal {

@@ -28,7 +28,8 @@ use tower::ServiceExt as _;
 use crate::address::{request_ip, subscriber};
 use crate::app::{App, Refusal};
 use crate::limits::{
-    FORGET_AFTER, GROUP_WRITES, MAX_HEAD_BYTES, PRUNE_INTERVAL, SWEEP_INTERVAL, TOUCH_INTERVAL,
+    FORGET_AFTER, GROUP_WRITES, MAX_HEAD_BYTES, PRUNE_INTERVAL, SEARCH_COST, SWEEP_INTERVAL,
+    TOUCH_INTERVAL,
 };
 use crate::model::{Change, PeerKey};
 use crate::store::{Writer, unix_now};
@@ -153,10 +154,12 @@ impl Connection {
         let app = &self.app;
         let ip = request_ip(self.from, request.headers(), &app.trusted_proxies);
         let limited = app.limits.limit_loopback || !ip.is_loopback();
-        if limited
-            && request.uri().path() != "/health"
-            && let Err(seconds) = app.limiter.take(Instant::now(), subscriber(ip))
-        {
+        let cost = match request.uri().path() {
+            "/health" => 0,
+            "/api/files/search" => SEARCH_COST,
+            _ => 1,
+        };
+        if limited && let Err(seconds) = app.limiter.take(Instant::now(), subscriber(ip), cost) {
             return Ok(Refusal::too_many(seconds));
         }
         if request.uri().path() == "/relay" {

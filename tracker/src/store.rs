@@ -168,13 +168,18 @@ async fn write(
             Err(error) if changes.len() == 1 => vec![Err(error)],
             Err(_) => one_by_one(&database, &changes, &directory).await,
         };
+        let mut failed = None;
         for (order, result) in group.drain(..).zip(results) {
             match &result {
                 Ok(changed) => directory.apply(Instant::now(), &order.change, changed),
-                Err(error) => tracing::warn!(%error, "the database refused a change"),
+                Err(error) => failed = Some(error.clone()),
             }
             // The caller may have gone away meanwhile.
             let _ = order.done.send(result);
+        }
+        // Once a group: a full disk must not fill the log too.
+        if let Some(error) = failed {
+            tracing::warn!(%error, "the database refused a change");
         }
     }
 }
