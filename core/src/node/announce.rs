@@ -147,7 +147,7 @@ impl Node {
     }
 
     pub(super) fn on_no_login(&mut self) {
-        self.trouble("there is no login at the tracker yet; trying again".to_string());
+        self.trouble("there is no login at the tracker yet".to_string());
     }
 
     fn void_all(&mut self) {
@@ -366,16 +366,14 @@ impl Node {
     pub(super) fn tell_trouble(&mut self, error: &CallError) {
         let sentence = match error {
             CallError::Unreachable(why) => {
-                format!("the tracker cannot be reached ({why}); trying again")
+                format!("the tracker cannot be reached ({why})")
             }
-            CallError::NotFound => "the tracker has forgotten us; telling it again".to_string(),
-            CallError::Unauthorized => {
-                "the tracker does not accept our login; trying again".to_string()
-            }
-            CallError::Busy { .. } => "the tracker is busy; trying again later".to_string(),
-            CallError::Refused(why) => format!("the tracker refused ({why}); trying again"),
+            CallError::NotFound => "the tracker has forgotten us".to_string(),
+            CallError::Unauthorized => "the tracker does not accept our login".to_string(),
+            CallError::Busy { .. } => "the tracker is busy".to_string(),
+            CallError::Refused(why) => format!("the tracker refused ({why})"),
             CallError::Garbage(rule) => {
-                format!("the tracker's answer makes no sense ({rule}); trying again")
+                format!("the tracker's answer makes no sense ({rule})")
             }
         };
         self.trouble(sentence);

@@ -275,7 +275,7 @@ pub enum Transmit {
 pub enum Event {
     /// The tracker knows the share: its link works now.
     Announced(ContentKey),
-    /// The tracker cannot be spoken to; tried again by itself.
+    /// The tracker cannot be spoken to; tried again by itself. Said once per outage.
     TrackerTrouble(String),
     /// Nobody who has it is online; asked again by itself.
     Waiting(ContentKey),
@@ -319,7 +319,8 @@ pub enum Event {
     },
     /// All chunks of this space are verified and stored.
     SpaceComplete(ContentKey, Space),
-    /// The download failed for good.
+    /// The download failed for good. Of a share: its source has changed or cannot be read any more
+    /// ([`Failure::Store`], said once; what can still be read is served).
     Failed(ContentKey, Failure),
     /// A receiver of ours made progress; at most a few times a second each.
     Receiver {
