@@ -15,6 +15,9 @@
 //! takes what comes. Draw from [`Gen`] alone, so that a run can be repeated; let numbers be small,
 //! so that they meet.
 
+#[path = "laws/relay.rs"]
+mod relay;
+
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,7 +46,8 @@ fn the_laws_hold() {
     path_chooser().check("path chooser");
     session().check("session");
     node::node().check("node");
-    // Here come the relay's client and the relay's hub, each in a line.
+    relay::hub().check("relay hub");
+    relay::client().check("relay client");
 }
 
 /// What the test needs to know of a machine.
