@@ -1,0 +1,491 @@
+//! One peer of the world: a node, its sessions and its relay client, wired as a runtime wires them.
+//!
+//! A peer does nothing by itself. Inputs go in ([`Peer::input`]), the machines are drained until all of them
+//! wait, and what they want of the outside comes out as [`Effect`]s for the [`crate::world`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use towpath_core::crypto::public_key;
+use towpath_core::id::{ChunkRef, ContentKey, Hash, Instance, LinkId};
+use towpath_core::node::{self, CallId, Event, IncomingFrom, Node};
+use towpath_core::output::Output;
+use towpath_core::relay::client::{self, Client};
+use towpath_core::rng::Rng;
+use towpath_core::session::{self, Session, Setup};
+use towpath_core::time::Instant;
+use towpath_core::tracker_api::Request;
+use towpath_core::wire::RequestId;
+
+/// What a peer wants of the outside.
+#[derive(Debug)]
+pub enum Effect {
+    /// Open a TCP stream for this link.
+    Dial(LinkId, SocketAddr),
+    /// Stop dialling, or cut the stream.
+    Cut(LinkId),
+    /// The stream that came in is this link.
+    Adopt(u64, LinkId),
+    /// Close the stream that came in.
+    Refuse(u64),
+    /// Write to the link's stream.
+    Write(LinkId, Bytes),
+    /// Read at most so much from the link's stream.
+    Read(LinkId, usize),
+    /// Close the link's stream after what was written.
+    Close(LinkId),
+    /// Call the tracker.
+    Call(CallId, Request, Option<String>),
+    /// Open the WebSocket to the relay.
+    Connect,
+    /// Send a message to the relay.
+    Message(Bytes),
+    /// Close the WebSocket.
+    Disconnect,
+    /// Read a chunk from disk.
+    ReadChunk(LinkId, RequestId, ContentKey, ChunkRef),
+    /// Verify and write a chunk.
+    StoreChunk(ContentKey, ChunkRef, LinkId, Vec<Hash>, BytesMut),
+    /// Hand verified bytes to a pipe.
+    Deliver(ContentKey, ChunkRef, BytesMut),
+    /// Something for the application.
+    Tell(Event),
+}
+
+/// What comes to a peer.
+#[derive(Debug)]
+pub enum Work {
+    /// For the node.
+    Node(node::Input),
+    /// For the relay client.
+    Client(client::Input),
+    /// For the session of a link.
+    Session(LinkId, session::Input),
+    /// A dialled stream is open.
+    Dialled(LinkId),
+    /// A stream came in; the world's number for it.
+    Incoming(u64, SocketAddr),
+}
+
+/// What carries a link.
+#[derive(Debug)]
+enum Carrier {
+    /// A stream of the world.
+    Tcp,
+    /// A circuit of our relay client.
+    Circuit {
+        writable_bytes: usize,
+        unsent: VecDeque<Bytes>,
+        unread: VecDeque<BytesMut>,
+        read: usize,
+        /// The session hears of the end when it has read everything.
+        ended: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+struct Link {
+    setup: Setup,
+    carrier: Carrier,
+    session: Option<Session>,
+    /// Its session is over; what is unsent is still sent.
+    closed: bool,
+    deadline: Instant,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub struct Peer {
+    /// Who it is.
+    pub me: Instance,
+    /// What it wants of the outside; the world takes it.
+    pub effects: Vec<Effect>,
+    secret_key: [u8; 32],
+    node: Node,
+    node_deadline: Instant,
+    client: Client,
+    client_deadline: Instant,
+    links: BTreeMap<LinkId, Link>,
+    /// Circuits that wait for the node's word: the node's number and the client's.
+    circuits: BTreeMap<u64, u64>,
+    next_incoming: u64,
+    work: VecDeque<Work>,
+    rng: Rng,
+    keys: Rng,
+}
+
+/// What a peer is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its X25519 secret key.
+    pub secret_key: [u8; 32],
+    /// Instance number.
+    pub number: u64,
+    /// Whether it prefers AES.
+    pub prefer_aes: bool,
+    /// Limits of its rates.
+    pub limit_up: Option<u64>,
+    /// Limits of its rates.
+    pub limit_down: Option<u64>,
+}
+
+/// Numbers of circuits that came in start here, so that they cannot meet the world's own.
+const CIRCUIT_NUMBERS: u64 = 1 << 32;
+
+impl Peer {
+    /// A peer that has just started.
+    #[must_use]
+    pub fn new(now: Instant, mut rng: Rng, config: &Config) -> Self {
+        let me = Instance { peer: public_key(&config.secret_key), number: config.number };
+        let node = node::Config {
+            me,
+            prefer_aes: config.prefer_aes,
+            accept_strangers: false,
+            limit_up_bytes_per_second: config.limit_up,
+            limit_down_bytes_per_second: config.limit_down,
+        };
+        let client =
+            client::Config { me, secret_key: config.secret_key, host: "relay.world".into() };
+        Self {
+            me,
+            effects: Vec::new(),
+            secret_key: config.secret_key,
+            node: Node::new(now, rng.fork("node", 0), node),
+            node_deadline: now,
+            client: Client::new(now, rng.fork("client", 0), client),
+            client_deadline: now,
+            links: BTreeMap::new(),
+            circuits: BTreeMap::new(),
+            next_incoming: CIRCUIT_NUMBERS,
+            work: VecDeque::new(),
+            keys: rng.fork("keys", 0),
+            rng,
+        }
+    }
+
+    /// Figures of a download.
+    #[must_use]
+    pub fn progress(&self, key: ContentKey) -> node::Progress {
+        self.node.progress(key)
+    }
+
+    /// When it wants to be ticked.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let links = self.links.values().map(|link| link.deadline).min().unwrap_or(Instant::NEVER);
+        links.min(self.node_deadline).min(self.client_deadline)
+    }
+
+    /// Ticks whatever is due.
+    pub fn tick(&mut self, now: Instant) {
+        if self.node_deadline <= now {
+            self.work.push_back(Work::Node(node::Input::Tick));
+        }
+        if self.client_deadline <= now {
+            self.work.push_back(Work::Client(client::Input::Tick));
+        }
+        let due = self.links.iter().filter(|(_, link)| link.deadline <= now);
+        self.work.extend(due.map(|(id, _)| Work::Session(*id, session::Input::Tick)));
+        self.run(now);
+        assert!(self.deadline() > now, "a machine would spin: {:?}", self.deadline());
+    }
+
+    /// Takes one input and drains everything.
+    pub fn input(&mut self, now: Instant, work: Work) {
+        self.work.push_back(work);
+        self.run(now);
+    }
+
+    fn run(&mut self, now: Instant) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Node(input) => {
+                    self.node.handle_input(now, input);
+                    self.drain_node();
+                }
+                Work::Client(input) => {
+                    self.client.handle_input(now, input);
+                    self.drain_client();
+                }
+                Work::Session(id, input) => self.session(now, id, Some(input)),
+                Work::Dialled(id) => self.open(now, id),
+                Work::Incoming(number, from) => {
+                    let from = IncomingFrom::Tcp(from);
+                    let input = node::Input::Incoming { incoming: number, from };
+                    self.work.push_back(Work::Node(input));
+                }
+            }
+        }
+    }
+
+    /// The link's stream is open: its session starts.
+    fn open(&mut self, now: Instant, id: LinkId) {
+        let mut ephemeral = [0; 32];
+        for part in ephemeral.chunks_mut(8) {
+            part.copy_from_slice(&self.keys.next_u64().to_be_bytes());
+        }
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.session.is_none()) else {
+            return;
+        };
+        let config = session::Config {
+            setup: link.setup.clone(),
+            secret_key: self.secret_key,
+            ephemeral,
+            channel_binding: Vec::new(),
+        };
+        link.session = Some(Session::new(now, self.rng.fork("session", id.0), config));
+        self.session(now, id, None);
+    }
+
+    fn session(&mut self, now: Instant, id: LinkId, input: Option<session::Input>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(session) = &mut link.session else { return };
+        if let Some(input) = input {
+            session.handle_input(now, input);
+        }
+        let mut closed = false;
+        loop {
+            match session.poll_output() {
+                Output::Timeout(at) => {
+                    link.deadline = at;
+                    break;
+                }
+                Output::Event(event) => {
+                    closed |= matches!(event, session::Event::Closed(_));
+                    self.work.push_back(Work::Node(node::Input::Session { link: id, event }));
+                }
+                Output::Transmit(transmit) => match (transmit, &mut link.carrier) {
+                    (session::Transmit::ReadChunk { request, content, chunk }, _) => {
+                        self.effects.push(Effect::ReadChunk(id, request, content, chunk));
+                    }
+                    (session::Transmit::Send(bytes), Carrier::Tcp) => {
+                        self.effects.push(Effect::Write(id, bytes));
+                    }
+                    (session::Transmit::Read { max }, Carrier::Tcp) => {
+                        self.effects.push(Effect::Read(id, max));
+                    }
+                    (session::Transmit::CloseStream, Carrier::Tcp) => {
+                        self.effects.push(Effect::Close(id));
+                    }
+                    (session::Transmit::Send(bytes), Carrier::Circuit { unsent, .. }) => {
+                        unsent.push_back(bytes);
+                    }
+                    (session::Transmit::Read { max }, Carrier::Circuit { read, .. }) => *read = max,
+                    (session::Transmit::CloseStream, Carrier::Circuit { .. }) => closed = true,
+                },
+            }
+        }
+        link.closed |= closed;
+        if closed {
+            link.deadline = Instant::NEVER;
+        }
+        self.circuit(id);
+        self.forget_if_over(id);
+    }
+
+    /// The link of a closed session goes when nothing of it is left to send.
+    fn forget_if_over(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id).filter(|link| link.closed) else { return };
+        match &link.carrier {
+            Carrier::Tcp => self.effects.push(Effect::Close(id)),
+            Carrier::Circuit { unsent, .. } if !unsent.is_empty() => return,
+            Carrier::Circuit { .. } => {
+                self.work.push_back(Work::Client(client::Input::Close { link: id }));
+            }
+        }
+        self.links.remove(&id);
+    }
+
+    /// Moves bytes between a session and its circuit, as far as both sides allow.
+    fn circuit(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Carrier::Circuit { writable_bytes, unsent, unread, read, ended } = &mut link.carrier
+        else {
+            return;
+        };
+        while *writable_bytes > 0 {
+            let Some(mut bytes) = unsent.pop_front() else { break };
+            let now = bytes.split_to(bytes.len().min(*writable_bytes));
+            if !bytes.is_empty() {
+                unsent.push_front(bytes);
+            }
+            *writable_bytes -= now.len();
+            let sent = session::Input::Sent { bytes: now.len() };
+            self.work.push_back(Work::Client(client::Input::Data { link: id, bytes: now }));
+            self.work.push_back(Work::Session(id, sent));
+        }
+        if *read == 0 {
+            return;
+        }
+        if let Some(mut bytes) = unread.pop_front() {
+            let now = bytes.split_to(bytes.len().min(*read));
+            if !bytes.is_empty() {
+                unread.push_front(bytes);
+            }
+            *read = 0;
+            let consumed = client::Input::Consumed { link: id, bytes: now.len() };
+            self.work.push_back(Work::Session(id, session::Input::Received(now)));
+            self.work.push_back(Work::Client(consumed));
+        } else if let Some(why) = ended.take() {
+            *read = 0;
+            self.work.push_back(Work::Session(id, session::Input::Ended(Some(why))));
+        }
+    }
+
+    /// The relay says something of a circuit: its session may go on.
+    fn circuit_goes_on(&mut self, id: LinkId) {
+        self.circuit(id);
+        self.forget_if_over(id);
+    }
+
+    fn drain_node(&mut self) {
+        loop {
+            match self.node.poll_output() {
+                Output::Timeout(at) => {
+                    self.node_deadline = at;
+                    return;
+                }
+                Output::Event(event) => self.effects.push(Effect::Tell(event)),
+                Output::Transmit(transmit) => self.node_transmit(transmit),
+            }
+        }
+    }
+
+    fn node_transmit(&mut self, transmit: node::Transmit) {
+        match transmit {
+            node::Transmit::Dial { link, to, setup } => {
+                self.add_link(link, setup, Carrier::Tcp);
+                self.effects.push(Effect::Dial(link, to));
+            }
+            node::Transmit::OpenCircuit { link, to, setup } => {
+                self.add_link(link, setup, circuit());
+                self.work.push_back(Work::Client(client::Input::Open { link, to }));
+            }
+            node::Transmit::Accept { incoming, link, setup } => {
+                if let Some(number) = self.circuits.remove(&incoming) {
+                    self.add_link(link, setup, circuit());
+                    let accept = client::Input::Accept { incoming: number, link };
+                    self.work.push_back(Work::Client(accept));
+                    self.work.push_back(Work::Dialled(link));
+                } else {
+                    self.add_link(link, setup, Carrier::Tcp);
+                    self.effects.push(Effect::Adopt(incoming, link));
+                    self.work.push_back(Work::Dialled(link));
+                }
+            }
+            node::Transmit::Refuse { incoming } => match self.circuits.remove(&incoming) {
+                Some(number) => {
+                    self.work.push_back(Work::Client(client::Input::Refuse { incoming: number }));
+                }
+                None => self.effects.push(Effect::Refuse(incoming)),
+            },
+            node::Transmit::Abandon { link } => match self.links.remove(&link) {
+                Some(Link { carrier: Carrier::Circuit { .. }, .. }) => {
+                    self.work.push_back(Work::Client(client::Input::Close { link }));
+                }
+                Some(Link { carrier: Carrier::Tcp, .. }) | None => {
+                    self.effects.push(Effect::Cut(link));
+                }
+            },
+            node::Transmit::Session { link, command } => {
+                self.work.push_back(Work::Session(link, session::Input::Command(command)));
+            }
+            node::Transmit::Call { call, request, token } => {
+                self.effects.push(Effect::Call(call, request, token));
+            }
+            node::Transmit::WantRelay(want) => {
+                self.work.push_back(Work::Client(client::Input::Want(want)));
+            }
+            node::Transmit::StoreChunk { content, chunk, link, proof, data } => {
+                self.effects.push(Effect::StoreChunk(content, chunk, link, proof, data));
+            }
+            node::Transmit::Deliver { content, chunk, data } => {
+                self.effects.push(Effect::Deliver(content, chunk, data));
+            }
+        }
+    }
+
+    fn add_link(&mut self, id: LinkId, setup: Setup, carrier: Carrier) {
+        let deadline = Instant::NEVER;
+        let link = Link { setup, carrier, session: None, closed: false, deadline };
+        let before = self.links.insert(id, link);
+        assert!(before.is_none(), "the node used a link number twice: {id:?}");
+    }
+
+    fn drain_client(&mut self) {
+        loop {
+            match self.client.poll_output() {
+                Output::Timeout(at) => {
+                    self.client_deadline = at;
+                    return;
+                }
+                Output::Event(event) => self.client_event(event),
+                Output::Transmit(transmit) => self.client_transmit(transmit),
+            }
+        }
+    }
+
+    fn client_event(&mut self, event: client::Event) {
+        let input = match event {
+            client::Event::LoggedIn { token } => node::Input::Relay { token: Some(token) },
+            client::Event::LoggedOut(_) => node::Input::Relay { token: None },
+            client::Event::OpenFailed { link, error } => {
+                self.links.remove(&link);
+                node::Input::DialFailed { link, error }
+            }
+            client::Event::Incoming { incoming, from } => {
+                let number = self.next_incoming;
+                self.next_incoming += 1;
+                self.circuits.insert(number, incoming);
+                let from = IncomingFrom::Circuit(from);
+                node::Input::Incoming { incoming: number, from }
+            }
+        };
+        self.work.push_back(Work::Node(input));
+    }
+
+    fn client_transmit(&mut self, transmit: client::Transmit) {
+        match transmit {
+            client::Transmit::Connect => self.effects.push(Effect::Connect),
+            client::Transmit::Send { message } => self.effects.push(Effect::Message(message)),
+            client::Transmit::Disconnect => self.effects.push(Effect::Disconnect),
+            client::Transmit::Opened { link } => self.work.push_back(Work::Dialled(link)),
+            client::Transmit::Deliver { link, bytes } => {
+                if let Some(Link { carrier: Carrier::Circuit { unread, .. }, .. }) =
+                    self.links.get_mut(&link)
+                {
+                    unread.push_back(bytes);
+                    self.circuit_goes_on(link);
+                }
+            }
+            client::Transmit::Writable { link, bytes } => {
+                if let Some(Link { carrier: Carrier::Circuit { writable_bytes, .. }, .. }) =
+                    self.links.get_mut(&link)
+                {
+                    *writable_bytes += bytes;
+                    self.circuit_goes_on(link);
+                }
+            }
+            client::Transmit::Ended { link, reason } => {
+                if let Some(Link { carrier: Carrier::Circuit { ended, unsent, .. }, .. }) =
+                    self.links.get_mut(&link)
+                {
+                    *ended = Some(reason.to_string());
+                    unsent.clear();
+                    self.circuit_goes_on(link);
+                }
+            }
+        }
+    }
+}
+
+const fn circuit() -> Carrier {
+    Carrier::Circuit {
+        writable_bytes: 0,
+        unsent: VecDeque::new(),
+        unread: VecDeque::new(),
+        read: 0,
+        ended: None,
+    }
+}

@@ -1,0 +1,216 @@
+//! Dice become hosts, networks and contents.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use towpath_core::path::Policy;
+use towpath_core::rng::Rng;
+use towpath_core::time::Instant;
+
+use super::{Scenario, Sort, faults};
+use crate::content::Content;
+use crate::pipe::Quality;
+use crate::world::{Firewall, Manners, Wish, World};
+
+const CHUNK: u64 = 256 * 1024;
+
+impl Scenario {
+    pub(super) fn draw(dice: &mut Rng, world: &mut World) -> Self {
+        match dice.below(16) {
+            0 => Self::crowd(dice, world),
+            1 | 2 => Self::limited(dice, world),
+            _ => Self::mixed(dice, world),
+        }
+    }
+
+    /// Anything: sharers of all manners, getters of all wishes, all networks, all faults.
+    fn mixed(dice: &mut Rng, world: &mut World) -> Self {
+        let content = content(dice, world);
+        let is_folder = content.contents().is_some();
+        let sharers = 1 + small(dice, 3);
+        let getters = 1 + small(dice, 4);
+        for number in 0..sharers {
+            let host = world.add(Wish::Share, quality(dice), &content);
+            world.hosts[host].firewall = firewall(dice);
+            // The first one is honest.
+            if number > 0 {
+                world.hosts[host].manners = manners(dice);
+            }
+            world.start_at(within(dice, 2_000), host);
+        }
+        let mut must_finish = BTreeSet::new();
+        for _ in 0..getters {
+            let wish = wish(dice, is_folder);
+            let host = world.add(wish, quality(dice), &content);
+            world.hosts[host].firewall = firewall(dice);
+            world.hosts[host].leaves = dice.below(2) == 0;
+            quirk(dice, world, host, &content);
+            world.start_at(within(dice, 5_000), host);
+            if can_finish(world, host, sharers) {
+                must_finish.insert(host);
+            }
+        }
+        let faults = faults::draw(dice, world, sharers);
+        Self { sort: Sort::Mixed, sharers, must_finish, faults }
+    }
+
+    /// One sharer with a thin wire, ten getters that must help each other.
+    fn crowd(dice: &mut Rng, world: &mut World) -> Self {
+        *world.counts.entry("crowd").or_default() += 1;
+        let length = 3_000_000 + dice.below(3_000_000);
+        let length = usize::try_from(length).expect("small");
+        let content = Arc::new(Content::file(&mut dice.fork("content", 0), length));
+        let latency = Duration::from_millis(1 + dice.below(30));
+        let thin = Quality { latency, bytes_per_second: 1_000_000, losses_per_thousand: 0 };
+        let seeder = world.add(Wish::Share, thin, &content);
+        world.start_at(Instant::ZERO, seeder);
+        let mut must_finish = BTreeSet::new();
+        for _ in 0..10 {
+            let quality = Quality { bytes_per_second: 12_500_000, ..quality(dice) };
+            let host = world.add(Wish::Get(Policy::Auto), quality, &content);
+            must_finish.insert(host);
+            world.start_at(within(dice, 2_000), host);
+        }
+        Self { sort: Sort::Crowd, sharers: 1, must_finish, faults: Vec::new() }
+    }
+
+    /// One sharer, one getter, good networks, and a limit on one of them.
+    fn limited(dice: &mut Rng, world: &mut World) -> Self {
+        *world.counts.entry("limited rate").or_default() += 1;
+        let length = 2_000_000 + dice.below(6_000_000);
+        let length = usize::try_from(length).expect("small");
+        let content = Arc::new(Content::file(&mut dice.fork("content", 0), length));
+        let latency = Duration::from_millis(1 + dice.below(50));
+        let good = Quality { latency, bytes_per_second: 125_000_000, losses_per_thousand: 0 };
+        let limit = Some(200_000 + dice.below(2_000_000));
+        let sharer = world.add(Wish::Share, good, &content);
+        let policy = if dice.below(3) == 0 { Policy::Relay } else { Policy::Auto };
+        let getter = world.add(Wish::Get(policy), good, &content);
+        let limited = if dice.below(2) == 0 {
+            &mut world.hosts[sharer].config.limit_up
+        } else {
+            &mut world.hosts[getter].config.limit_down
+        };
+        *limited = limit;
+        world.start_at(Instant::ZERO, sharer);
+        world.start_at(Instant::ZERO + Duration::from_secs(1), getter);
+        let must_finish = BTreeSet::from([getter]);
+        Self { sort: Sort::Limited, sharers: 1, must_finish, faults: Vec::new() }
+    }
+}
+
+pub(super) fn within(dice: &mut Rng, millis: u64) -> Instant {
+    Instant::ZERO + Duration::from_micros(dice.below(millis * 1_000))
+}
+
+fn small(dice: &mut Rng, bound: u64) -> usize {
+    usize::try_from(dice.below(bound)).expect("small")
+}
+
+fn content(dice: &mut Rng, world: &mut World) -> Arc<Content> {
+    let mut rng = dice.fork("content", 0);
+    let mut content = if dice.below(4) == 0 {
+        let lengths: Vec<usize> = (0..2 + dice.below(30)).map(|_| file_length(dice) / 4).collect();
+        Content::folder(&mut rng, &lengths)
+    } else {
+        Content::file(&mut rng, file_length(dice))
+    };
+    if dice.below(6) == 0 {
+        content.secret = None;
+        *world.counts.entry("public share").or_default() += 1;
+    }
+    Arc::new(content)
+}
+
+fn file_length(dice: &mut Rng) -> usize {
+    let length = match dice.below(6) {
+        0 => dice.below(3),
+        1 => CHUNK * dice.below(4) + dice.below(3),
+        2 => CHUNK * (1 + dice.below(4)) - 1,
+        3 => dice.below(CHUNK),
+        _ => dice.below(6 * 1024 * 1024),
+    };
+    usize::try_from(length).expect("small")
+}
+
+fn quality(dice: &mut Rng) -> Quality {
+    let latency = match dice.below(3) {
+        0 => Duration::from_micros(50 + dice.below(1_000)),
+        1 => Duration::from_millis(1 + dice.below(30)),
+        _ => Duration::from_millis(20 + dice.below(130)),
+    };
+    let bytes_per_second = match dice.below(3) {
+        0 => 200_000 + dice.below(2_000_000),
+        1 => 2_000_000 + dice.below(20_000_000),
+        _ => 125_000_000,
+    };
+    let losses_per_thousand = if dice.below(3) == 0 { 1 + dice.below(20) } else { 0 };
+    Quality { latency, bytes_per_second, losses_per_thousand }
+}
+
+fn firewall(dice: &mut Rng) -> Firewall {
+    match dice.below(5) {
+        0 => Firewall::Drop,
+        1 => Firewall::Refuse,
+        _ => Firewall::Open,
+    }
+}
+
+fn manners(dice: &mut Rng) -> Manners {
+    match dice.below(16) {
+        0 | 1 => Manners::FalseEvery(1 + dice.below(8)),
+        2 => Manners::FalseProof(1 + dice.below(4)),
+        3 => Manners::Refuses,
+        4 => Manners::Mute,
+        5 => Manners::ChangedAt(within(dice, 10_000)),
+        _ => Manners::Honest,
+    }
+}
+
+fn wish(dice: &mut Rng, is_folder: bool) -> Wish {
+    let policy = match dice.below(8) {
+        0 => Policy::Direct,
+        1 => Policy::Relay,
+        2 => Policy::Sequential,
+        _ => Policy::Auto,
+    };
+    match dice.below(6) {
+        0 | 1 if is_folder => Wish::Get(policy),
+        0 => Wish::Pipe(policy, Some(Duration::from_micros(dice.below(20_000)))),
+        1 if dice.below(2) == 0 => Wish::Pipe(policy, None),
+        _ => Wish::Get(policy),
+    }
+}
+
+/// What may be odd about a getter's machine or user.
+fn quirk(dice: &mut Rng, world: &mut World, host: usize, content: &Content) {
+    let getter = &mut world.hosts[host];
+    let counted = match dice.below(16) {
+        0 | 1 => {
+            getter.disk_latency = Duration::from_millis(1 + dice.below(40));
+            "slow disk"
+        }
+        2 => {
+            getter.disk.room_bytes = dice.below(content.length_bytes() + 1);
+            "small disk"
+        }
+        3 => {
+            getter.patience = Some(Duration::from_millis(500 + dice.below(5_000)));
+            "impatient"
+        }
+        _ if matches!(getter.wish, Wish::Pipe(_, Some(_))) => "slow reader",
+        _ => return,
+    };
+    *world.counts.entry(counted).or_default() += 1;
+}
+
+fn can_finish(world: &World, host: usize, sharers: usize) -> bool {
+    let policy = match world.hosts[host].wish {
+        Wish::Share | Wish::Pipe(_, None) => return false,
+        Wish::Get(policy) | Wish::Pipe(policy, Some(_)) => policy,
+    };
+    let honest = |number: &usize| world.hosts[*number].manners == Manners::Honest;
+    let open = |number: &usize| world.hosts[*number].firewall == Firewall::Open;
+    (0..sharers).filter(honest).any(|number| policy != Policy::Direct || open(&number))
+}

@@ -1,0 +1,199 @@
+//! What must hold at the end.
+
+use std::time::Duration;
+
+use towpath_core::download::DropReason;
+use towpath_core::limits::{
+    CHUNK_BYTES, ENDGAME_COPIES_DIVISOR, LIMITER_BURST, MAX_ENDGAME_COPIES,
+};
+use towpath_core::node::{Failure, PeerDropReason};
+use towpath_core::path::Policy;
+use towpath_core::time::Instant;
+
+use super::{Scenario, Sort};
+use crate::world::{Firewall, Manners, Seen, Wish, World};
+
+impl Scenario {
+    pub(super) fn judge(&self, world: &mut World) -> Result<(), String> {
+        let unfinished = world.unfinished(&self.must_finish);
+        if !unfinished.is_empty() {
+            return Err(format!("hosts {unfinished:?} did not finish by {:?}", world.now));
+        }
+        for number in self.sharers..world.hosts.len() {
+            let seen = world.figures(number);
+            for (path, bytes) in ["direct", "punched", "relay"].iter().zip(seen.by_path_bytes) {
+                if bytes > 0 {
+                    *world.counts.entry(path).or_default() += 1;
+                }
+            }
+            *world.counts.entry("liar named").or_default() += seen.liars();
+            self.judge_paths(world, number, seen.by_path_bytes)?;
+            self.judge_blame(world, number, &seen)?;
+            self.judge_waste(world, number, &seen)?;
+            Self::judge_failures(world, number, &seen)?;
+        }
+        match self.sort {
+            Sort::Mixed => self.judge_time(world),
+            Sort::Crowd => Self::judge_crowd(world),
+            Sort::Limited => Self::judge_limits(world),
+        }
+    }
+
+    /// A policy is obeyed; where nothing went wrong, the path follows from the firewalls.
+    fn judge_paths(&self, world: &World, number: usize, bytes: [u64; 3]) -> Result<(), String> {
+        let Some(policy) = world.hosts[number].wish.policy() else { return Ok(()) };
+        let [direct, _, relay] = bytes;
+        if policy == Policy::Direct && relay > 0 || policy == Policy::Relay && direct > 0 {
+            // A peer that is also served may have come to us by another path, and is used.
+            let alone = world.hosts.len() == self.sharers + 1;
+            if alone {
+                return Err(format!("host {number} used a path that {policy:?} forbids"));
+            }
+        }
+        if world.hosts.len() > self.sharers + 1 || !self.faults.is_empty() {
+            return Ok(());
+        }
+        let open = |host: &usize| world.hosts[*host].firewall == Firewall::Open;
+        if policy != Policy::Relay && (0..self.sharers).all(|host| open(&host)) && relay > 0 {
+            return Err(format!("host {number} was relayed although everybody is open"));
+        }
+        if !(0..self.sharers).any(|host| open(&host)) && direct > 0 {
+            return Err(format!("host {number} came through a closed firewall"));
+        }
+        Ok(())
+    }
+
+    /// Only liars are called liars, and only who changed has changed.
+    fn judge_blame(&self, world: &World, number: usize, seen: &Seen) -> Result<(), String> {
+        for ((peer, reason), _) in &seen.dropped.0 {
+            let host = world.hosts.iter().find(|host| host.peer_id() == *peer);
+            let Some(host) = host else {
+                return Err(format!("host {number} dropped {peer:?}, who is nobody"));
+            };
+            let deserved = match reason {
+                PeerDropReason::Download(DropReason::FalseChunk) => {
+                    matches!(host.manners, Manners::FalseEvery(_) | Manners::FalseProof(_))
+                }
+                PeerDropReason::Download(DropReason::SourceChanged) => {
+                    matches!(host.manners, Manners::ChangedAt(_))
+                }
+                PeerDropReason::Download(DropReason::Silent)
+                | PeerDropReason::NotTheShare
+                | PeerDropReason::Closed(_) => true,
+            };
+            if !deserved {
+                return Err(format!("host {number} blames {peer:?} for {reason:?}"));
+            }
+        }
+        if self.faults.is_empty() && world.hosts[number].disk.false_bytes == 0 && seen.liars() > 0 {
+            return Err(format!("host {number} names a liar, and was not lied to"));
+        }
+        Ok(())
+    }
+
+    /// What was received is what was needed, what was false, what was lost, and a few copies.
+    fn judge_waste(&self, world: &World, number: usize, seen: &Seen) -> Result<(), String> {
+        let host = &world.hosts[number];
+        let length = host.content().length_bytes();
+        let wholes = match host.wish {
+            Wish::Pipe(..) => seen.runs,
+            Wish::Get(_) | Wish::Share => 1,
+        };
+        let copies = length / ENDGAME_COPIES_DIVISOR + (MAX_ENDGAME_COPIES * CHUNK_BYTES) as u64;
+        let one_source = world.hosts.len() == 2 && self.faults.is_empty();
+        let copies = if one_source { 0 } else { copies * 2 * seen.runs };
+        let most = length * wholes
+            + host.disk.false_bytes
+            + host.disk.torn_bytes
+            + seen.lost_bytes
+            + seen.failed.total() * CHUNK_BYTES as u64
+            + copies;
+        if seen.received_bytes > most {
+            let received = seen.received_bytes;
+            return Err(format!("host {number} received {received} bytes, {most} at most are due"));
+        }
+        Ok(())
+    }
+
+    /// Who fails has a reason.
+    fn judge_failures(world: &World, number: usize, seen: &Seen) -> Result<(), String> {
+        let host = &world.hosts[number];
+        for (failure, _) in &seen.failed.0 {
+            let has_reason = match failure {
+                Failure::NobodyOnline => host.patience.is_some(),
+                Failure::Store(_) => world.counts.contains_key("disk full"),
+                Failure::Unknown => host.content().secret.is_none(),
+            };
+            if !has_reason {
+                return Err(format!("host {number} failed without a reason: {failure:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nothing goes wrong and one getter stands before one sharer, it is quick.
+    fn judge_time(&self, world: &World) -> Result<(), String> {
+        if !self.faults.is_empty() || world.hosts.len() != 2 || self.must_finish.is_empty() {
+            return Ok(());
+        }
+        let [sharer, getter] = [&world.hosts[0], &world.hosts[1]];
+        let started = getter.seen.started_at.max(sharer.seen.started_at);
+        let (Some(started), Some(finished)) = (started, getter.seen.finished_at) else {
+            return Ok(());
+        };
+        let length = getter.content().length_bytes();
+        let chunks = getter.content().shape(towpath_core::id::Space::Root).chunks
+            + getter.content().shape(towpath_core::id::Space::Contents).chunks;
+        let bytes = usize::try_from(length + chunks * 4_096).expect("small");
+        let wire = sharer.quality.time_for(bytes).max(getter.quality.time_for(bytes));
+        let round_trip = (sharer.quality.latency + getter.quality.latency) * 2;
+        let chunks = u32::try_from(chunks).expect("few");
+        let mut allowed = wire * 5 / 4 + round_trip * 60 + Duration::from_secs(20);
+        allowed += (sharer.disk_latency + getter.disk_latency) * chunks;
+        if let Wish::Pipe(_, Some(pause)) = getter.wish {
+            allowed += (pause + round_trip) * chunks;
+        }
+        let losses = sharer.quality.losses_per_thousand + getter.quality.losses_per_thousand;
+        if losses > 0 {
+            let pieces = u32::try_from(bytes / 1_000).expect("few");
+            allowed += (Duration::from_millis(200) + round_trip) * pieces / 1_000;
+        }
+        let took = finished.since(started);
+        if took > allowed {
+            return Err(format!("the getter took {took:?}, {allowed:?} at most are due"));
+        }
+        Ok(())
+    }
+
+    /// The crowd helps itself: the sharer gives each chunk a few times, not to everybody.
+    fn judge_crowd(world: &World) -> Result<(), String> {
+        let content = world.hosts[0].content();
+        let served = world.hosts[0].seen.served_bytes;
+        let getters = world.hosts.len() as u64 - 1;
+        if served > content.length_bytes() * getters {
+            let length = content.length_bytes();
+            return Err(format!("the sharer gave {served} bytes of {length} to {getters} getters"));
+        }
+        Ok(())
+    }
+
+    /// A limit is obeyed, and used.
+    fn judge_limits(world: &World) -> Result<(), String> {
+        let [sharer, getter] = [&world.hosts[0], &world.hosts[1]];
+        let limit = sharer.config.limit_up.or(getter.config.limit_down);
+        let (Some(limit), Some(finished)) = (limit, getter.seen.finished_at) else {
+            return Ok(());
+        };
+        let started = getter.seen.started_at.unwrap_or(Instant::ZERO);
+        let took = finished.since(started).as_secs_f64();
+        let length = getter.content().length_bytes() as f64;
+        let burst = (limit as f64 * LIMITER_BURST.as_secs_f64()).max(CHUNK_BYTES as f64);
+        let debt = CHUNK_BYTES as f64;
+        let least = (length - burst - debt) / limit as f64;
+        let most = length / limit as f64 * 1.1 + 3.0;
+        if took < least || took > most {
+            return Err(format!("took {took:.2} s; the limit says {least:.2} s to {most:.2} s"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,412 @@
+//! The clock, the network and everything that happens.
+//!
+//! One queue of happenings, ordered by time and then by the order in which they were planned. Taking the
+//! next one moves the clock; handing it to a peer or to the hub brings [`Effect`](crate::peer::Effect)s,
+//! which plan more. After every happening the invariants are checked.
+//!
+//! | module | its story |
+//! |---|---|
+//! | `hosts` | machines, their disks, and the applications around their peers |
+//! | `streams` | TCP, and the firewalls before hosts |
+//! | `relay` | WebSockets and the hub |
+//! | `wires` | who may send when |
+
+mod hosts;
+mod relay;
+mod streams;
+mod wires;
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use towpath_core::id::{ChunkRef, Hash, LinkId};
+use towpath_core::node::{self, CallId};
+use towpath_core::rng::Rng;
+use towpath_core::time::Instant;
+use towpath_core::tracker_api::{CallError, Request, Response};
+use towpath_core::wire::RequestId;
+
+use crate::content::Content;
+use crate::peer::{Config, Peer, Work};
+use crate::pipe::Quality;
+use crate::trace::Trace;
+use crate::tracker::{Directory, Mood};
+
+pub use hosts::{CONTENT, Host, Manners, Seen, Wish};
+pub use streams::Firewall;
+
+/// How long an HTTP call waits for its answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Something planned.
+#[derive(Debug)]
+enum Happening {
+    Start(usize),
+    Stop(usize, Ending),
+    /// It was told to stop, and must have.
+    MustBeOver(usize, u32),
+    Unplug(usize, bool),
+    Tick(usize, u32),
+    Streams(streams::Happening),
+    Relay(relay::Happening),
+    Wires(wires::Happening),
+    Call(usize, u32, CallId, Request, Option<String>),
+    Reply(usize, u32, CallId, Result<Response, CallError>),
+    Read(usize, u32, LinkId, RequestId, ChunkRef),
+    Store(usize, u32, ChunkRef, LinkId, Vec<Hash>, BytesMut),
+    Delivered(usize, u32, ChunkRef, BytesMut),
+    Sync(usize, u32),
+    /// The application of a host says something to its peer.
+    Say(usize, u32, node::Input),
+    Tracker(bool),
+    Mood(Mood),
+}
+
+/// How a command ends before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// `kill -9`: what was written stays, and the machine ends its streams.
+    Killed,
+    /// The machine crashes: what was not synced may be torn, and nobody is told.
+    Crashed,
+    /// The user ends it: it says goodbye.
+    Quit,
+}
+
+struct Planned {
+    at: Instant,
+    number: u64,
+    what: Happening,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+impl Eq for Planned {}
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // The heap gives the greatest first; the earliest is wanted.
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// The world.
+pub struct World {
+    /// Its clock.
+    pub now: Instant,
+    /// Its machines.
+    pub hosts: Vec<Host>,
+    /// How often each thing happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Everything that happened, hashed.
+    pub trace: Trace,
+    /// Prints every happening.
+    pub verbose: bool,
+    rng: Rng,
+    queue: BinaryHeap<Planned>,
+    numbers: u64,
+    directory: Directory,
+    streams: streams::Streams,
+    relay: relay::Relay,
+    wires: wires::Wires,
+    tracker_up: bool,
+}
+
+impl World {
+    /// A world with a tracker and nobody else.
+    #[must_use]
+    pub fn new(mut rng: Rng) -> Self {
+        let relay = relay::Relay::new(&mut rng);
+        let directory = Directory::new(relay.token_key, rng.fork("directory", 0));
+        let mut world = Self {
+            now: Instant::ZERO,
+            hosts: Vec::new(),
+            counts: BTreeMap::new(),
+            trace: Trace::default(),
+            verbose: false,
+            rng,
+            queue: BinaryHeap::new(),
+            numbers: 0,
+            directory,
+            streams: streams::Streams::default(),
+            relay,
+            wires: wires::Wires::default(),
+            tracker_up: false,
+        };
+        world.tracker(true);
+        world
+    }
+
+    /// Adds a machine, which is off.
+    pub fn add(&mut self, wish: Wish, quality: Quality, content: &Arc<Content>) -> usize {
+        let number = self.hosts.len();
+        let mut secret_key = [0; 32];
+        for part in secret_key.chunks_mut(8) {
+            part.copy_from_slice(&self.rng.next_u64().to_be_bytes());
+        }
+        let config = Config {
+            secret_key,
+            number: self.rng.next_u64(),
+            prefer_aes: self.rng.below(2) == 0,
+            limit_up: None,
+            limit_down: None,
+        };
+        self.hosts.push(Host::new(wish, quality, config, content));
+        number
+    }
+
+    /// Plans that the command of a host starts.
+    pub fn start_at(&mut self, at: Instant, host: usize) {
+        self.plan(at, Happening::Start(host));
+    }
+
+    /// Plans that it ends.
+    pub fn stop_at(&mut self, at: Instant, host: usize, ending: Ending) {
+        self.plan(at, Happening::Stop(host, ending));
+    }
+
+    /// Plans that the network of a host is cut off without a word, or comes back.
+    pub fn unplug_at(&mut self, at: Instant, host: usize, unplugged: bool) {
+        self.plan(at, Happening::Unplug(host, unplugged));
+    }
+
+    /// Plans that the tracker (and its relay) goes down or comes back.
+    pub fn tracker_at(&mut self, at: Instant, up: bool) {
+        self.plan(at, Happening::Tracker(up));
+    }
+
+    /// Plans that the tracker's answers are of another mood.
+    pub fn mood_at(&mut self, at: Instant, mood: Mood) {
+        self.plan(at, Happening::Mood(mood));
+    }
+
+    /// Plans that all TCP streams between peers break.
+    pub fn cut_streams_at(&mut self, at: Instant) {
+        self.plan(at, Happening::Streams(streams::Happening::CutAll));
+    }
+
+    /// Plans that all WebSockets to the relay break.
+    pub fn cut_relay_at(&mut self, at: Instant) {
+        self.plan(at, Happening::Relay(relay::Happening::CutAll));
+    }
+
+    /// Plans that the next piece on every stream and WebSocket has a wrong bit.
+    pub fn damage_at(&mut self, at: Instant) {
+        self.plan(at, Happening::Streams(streams::Happening::DamageAll));
+        self.plan(at, Happening::Relay(relay::Happening::DamageAll));
+    }
+
+    /// Lets time pass until `end`, or until `done` says so.
+    ///
+    /// # Errors
+    /// The invariant that does not hold any more.
+    pub fn run(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> Result<(), String> {
+        while !done(self) {
+            if self.queue.peek().is_none_or(|planned| planned.at > end) {
+                self.now = end;
+                return Ok(());
+            }
+            let Some(planned) = self.queue.pop() else { return Ok(()) };
+            self.now = planned.at;
+            self.trace.number(planned.at.as_nanos());
+            self.trace.number(planned.number);
+            if self.verbose {
+                eprintln!("{:?} {}", self.now, short(&planned.what));
+            }
+            self.happen(planned.what)?;
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, at: Instant, what: Happening) {
+        self.numbers += 1;
+        self.queue.push(Planned { at: at.max(self.now), number: self.numbers, what });
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn happen(&mut self, what: Happening) -> Result<(), String> {
+        match what {
+            Happening::Start(host) => self.start(host)?,
+            Happening::Stop(host, ending) => self.stop(host, ending),
+            Happening::MustBeOver(host, epoch) => {
+                if self.peer(host, epoch).is_some() {
+                    return Err(format!("host {host} was told to stop, and has not"));
+                }
+            }
+            Happening::Unplug(host, unplugged) => self.unplug(host, unplugged),
+            Happening::Tick(host, epoch) => self.tick(host, epoch)?,
+            Happening::Streams(what) => self.stream_happens(what)?,
+            Happening::Relay(what) => self.relay_happens(what)?,
+            Happening::Wires(what) => self.wire_happens(what),
+            Happening::Call(host, epoch, call, request, token) => {
+                self.call(host, epoch, call, &request, token.as_deref());
+            }
+            Happening::Reply(host, epoch, call, result) => {
+                self.input(host, epoch, Work::Node(node::Input::Reply { call, result }))?;
+            }
+            Happening::Read(host, epoch, link, request, chunk) => {
+                self.read(host, epoch, link, request, chunk)?;
+            }
+            Happening::Store(host, epoch, chunk, link, proof, data) => {
+                self.store(host, epoch, chunk, link, &proof, data)?;
+            }
+            Happening::Delivered(host, epoch, chunk, buffer) => {
+                let content = CONTENT;
+                let input = node::Input::Delivered { content, chunk, buffer };
+                self.input(host, epoch, Work::Node(input))?;
+            }
+            Happening::Sync(host, epoch) => {
+                if self.peer(host, epoch).is_some() {
+                    self.hosts[host].disk.sync();
+                    let next = self.now + Duration::from_millis(700);
+                    self.plan(next, Happening::Sync(host, epoch));
+                }
+            }
+            Happening::Say(host, epoch, input) => self.input(host, epoch, Work::Node(input))?,
+            Happening::Tracker(up) => self.tracker(up),
+            Happening::Mood(mood) => {
+                if mood != Mood::Honest {
+                    self.count("tracker in a mood");
+                }
+                self.directory.mood = mood;
+            }
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        host: usize,
+        epoch: u32,
+        call: CallId,
+        request: &Request,
+        token: Option<&str>,
+    ) {
+        let mut back = self.now + self.hosts[host].quality.latency;
+        let result = if self.hosts[host].unplugged {
+            back = self.now + CALL_TIMEOUT;
+            Err(CallError::Unreachable("no answer".into()))
+        } else if self.tracker_up {
+            self.directory.call(self.now, request, token)
+        } else {
+            Err(CallError::Unreachable("the tracker is down".into()))
+        };
+        self.plan(back, Happening::Reply(host, epoch, call, result));
+    }
+
+    fn tick(&mut self, host: usize, epoch: u32) -> Result<(), String> {
+        let now = self.now;
+        if self.hosts[host].tick_at != now {
+            // An earlier one was planned after this one, and has planned the next.
+            return Ok(());
+        }
+        let Some(peer) = self.peer(host, epoch) else { return Ok(()) };
+        let deadline = peer.deadline();
+        self.hosts[host].tick_at = Instant::NEVER;
+        if deadline > now {
+            self.plan_tick(host, deadline);
+            return Ok(());
+        }
+        self.with(host, |peer| peer.tick(now))
+    }
+
+    fn peer(&mut self, host: usize, epoch: u32) -> Option<&mut Peer> {
+        let host = &mut self.hosts[host];
+        if host.epoch == epoch { host.peer.as_mut() } else { None }
+    }
+
+    fn input(&mut self, host: usize, epoch: u32, work: Work) -> Result<(), String> {
+        let now = self.now;
+        if self.peer(host, epoch).is_some() {
+            self.with(host, |peer| peer.input(now, work))?;
+        }
+        Ok(())
+    }
+
+    /// Lets a peer act, carries out what it wants, and looks after it.
+    fn with(&mut self, host: usize, act: impl FnOnce(&mut Peer)) -> Result<(), String> {
+        let Some(peer) = self.hosts[host].peer.as_mut() else { return Ok(()) };
+        act(peer);
+        let deadline = peer.deadline();
+        let effects = std::mem::take(&mut peer.effects);
+        let epoch = self.hosts[host].epoch;
+        for effect in effects {
+            if self.hosts[host].epoch != epoch {
+                // Its process has ended on the way.
+                break;
+            }
+            self.effect(host, epoch, effect)?;
+        }
+        if self.hosts[host].epoch == epoch {
+            self.plan_tick(host, deadline);
+        }
+        self.check(host)
+    }
+
+    /// Plans the next tick of a host, unless an earlier one is planned already.
+    fn plan_tick(&mut self, host: usize, deadline: Instant) {
+        if deadline < self.hosts[host].tick_at {
+            // Clocks are late, now and then by a millisecond.
+            let late = Duration::from_micros(self.rng.below(4) * self.rng.below(250));
+            self.hosts[host].tick_at = (deadline + late).max(self.now);
+            let (at, epoch) = (self.hosts[host].tick_at, self.hosts[host].epoch);
+            self.plan(at, Happening::Tick(host, epoch));
+        }
+    }
+
+    fn unplug(&mut self, host: usize, unplugged: bool) {
+        self.hosts[host].unplugged = unplugged;
+        if unplugged {
+            self.count("unplugged");
+            self.lose_host(host, false);
+        }
+    }
+
+    fn tracker(&mut self, up: bool) {
+        if self.tracker_up == up {
+            return;
+        }
+        self.tracker_up = up;
+        self.directory.restart();
+        if up {
+            self.start_hub();
+        } else {
+            self.count("tracker down");
+            self.stop_hub();
+        }
+    }
+
+    /// Hosts whose download is not whole, of those that are wanted.
+    #[must_use]
+    pub fn unfinished(&self, wanted: &BTreeSet<usize>) -> Vec<usize> {
+        let is_unfinished = |number: &&usize| self.hosts[**number].seen.finished_at.is_none();
+        wanted.iter().filter(is_unfinished).copied().collect()
+    }
+}
+
+/// Where a host listens.
+fn address_of(number: usize) -> SocketAddr {
+    let low = u8::try_from(number).expect("few hosts");
+    SocketAddr::from(([10, 0, 0, low], 4_000))
+}
+
+fn short(what: &Happening) -> String {
+    let mut text = format!("{what:?}");
+    if let Some((end, _)) = text.char_indices().nth(160) {
+        text.truncate(end);
+    }
+    text
+}
