@@ -45,10 +45,11 @@ start_share() {
 stop_share() { kill "$share_pid" 2> /dev/null; wait "$share_pid" 2> /dev/null; true; }
 field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p" | tail -n 1; }
 random_file() { head -c "$2" /dev/urandom > "$1"; }
+# What the seeder has sent to all instances of all receivers.
 sent_bytes() {
     grep '"receiver"' "$work/share.json" \
-        | sed -n 's/.*"peer":"\([^"]*\)".*"sent_bytes":\([0-9]*\).*/\1 \2/p' \
-        | awk '{ if ($2 > m[$1]) m[$1] = $2 } END { for (p in m) s += m[p]; printf "%d", s }'
+        | sed -n 's/.*"instance":"\([^"]*\)".*"sent_bytes":\([0-9]*\).*/\1 \2/p' \
+        | awk '{ last[$1] = $2 } END { for (i in last) sum += last[i]; printf "%d", sum }'
 }
 
 run() {
@@ -62,7 +63,7 @@ run() {
         printf 'FAIL %s (%d s)\n' "$1" $((SECONDS - began))
         tail -n 5 "$work"/*.err 2> /dev/null | sed 's/^/     /'
     fi
-    jobs -p | xargs -r kill -9 2> /dev/null
+    disown -a
     for ns in $a $b; do ip netns pids $ns | xargs -r kill -9 2> /dev/null; done
     wait 2> /dev/null
     ip netns exec $a nft flush ruleset

@@ -5,6 +5,7 @@
 //! 3. Chunks come until the space is complete; a folder's manifest first, then its contents.
 //! 4. The target is put under its name, the peers are told, and one line says how it went.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,6 +89,7 @@ pub(crate) async fn get(
         root_bytes: 0,
         reason: None,
         last_trouble: None,
+        unreachable: BTreeSet::new(),
     };
     fetch.peer.send(Input::Get {
         content: CONTENT,
@@ -120,6 +122,8 @@ struct Fetch<'a> {
     /// Why the path that was chosen last.
     reason: Option<(PathKind, Reason)>,
     last_trouble: Option<String>,
+    /// What was said of peers that cannot be reached.
+    unreachable: BTreeSet<String>,
 }
 
 /// What is being fetched.
@@ -180,7 +184,11 @@ impl Fetch<'_> {
                 self.reason = Some((path, reason));
             }
             Event::Unreachable { peer, reason, .. } => {
-                report.say(&format!("{}: not reachable: {reason}", peer.short()));
+                let line = format!("{}: not reachable: {reason}", peer.short());
+                // Every instance of a peer that has gone is tried; once is enough to know.
+                if self.unreachable.insert(line.clone()) {
+                    report.say(&line);
+                }
             }
             Event::PeerDropped { peer, reason, .. } => {
                 let reason = drop_sentence(&reason);

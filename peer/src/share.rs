@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use towpath_core::id::{ContentKey, Descriptor, PeerId};
+use towpath_core::id::{ContentKey, Descriptor, Instance};
 use towpath_core::link::Link;
 use towpath_core::node::{Event, Input};
 use towpath_core::path::PathKind;
@@ -25,6 +25,10 @@ use crate::settings::io_failure;
 use crate::{cli, units};
 
 const CONTENT: ContentKey = ContentKey(0);
+/// Receivers that are remembered; more than ever are served at once.
+const MAX_RECEIVERS: usize = 4_096;
+/// A receiver of whom nothing was heard for so long is not shown any more.
+const ACTIVE: Duration = Duration::from_secs(10);
 
 /// Shares `args.paths`.
 pub(crate) async fn share(
@@ -169,13 +173,16 @@ struct Serving {
     complete: u64,
     sent_bytes: u64,
     announced: bool,
-    receivers: BTreeMap<PeerId, Receiver>,
+    receivers: BTreeMap<Instance, Receiver>,
 }
 
 /// Somebody who fetches.
 struct Receiver {
     path: PathKind,
     sent_bytes: u64,
+    done: bool,
+    began: Instant,
+    heard: Instant,
     since: Instant,
     since_bytes: u64,
 }
@@ -215,59 +222,78 @@ impl Serving {
                 self.receiver(peer, path, sent_bytes, done, report);
             }
             Event::TrackerTrouble(text) => report.say(&format!("{text}; trying again")),
-            _ => {}
+            Event::Failed(_, failure) => {
+                let failure = Failure::from(failure);
+                report.event(&json!({
+                    "event": "error", "kind": failure.kind, "message": failure.message,
+                }));
+                report.say(&failure.message);
+            }
+            Event::Announced(_)
+            | Event::Waiting(_)
+            | Event::Described { .. }
+            | Event::Path { .. }
+            | Event::Unreachable { .. }
+            | Event::PeerDropped { .. }
+            | Event::SpaceComplete(..)
+            | Event::Stopped => {}
         }
     }
 
     fn receiver(
         &mut self,
-        peer: PeerId,
+        peer: Instance,
         path: PathKind,
         sent_bytes: u64,
         done: bool,
         report: &Report,
     ) {
         report.event(&json!({
-            "event": "receiver", "peer": peer.to_string(), "path": path.to_string(),
+            "event": "receiver", "peer": peer.peer.to_string(),
+            "instance": format!("{:016x}", peer.number), "path": path.to_string(),
             "sent_bytes": sent_bytes, "done": done,
         }));
         if !self.receivers.contains_key(&peer) {
-            report.say(&format!("{}: {path}, fetching", peer.short()));
+            report.say(&format!("{}: {path}, fetching", peer.peer.short()));
         }
         let now = Instant::now();
         let receiver = self.receivers.entry(peer).or_insert(Receiver {
             path,
             sent_bytes: 0,
+            done: false,
+            began: now,
+            heard: now,
             since: now,
             since_bytes: 0,
         });
         self.sent_bytes += sent_bytes.saturating_sub(receiver.sent_bytes);
-        if sent_bytes < receiver.sent_bytes {
-            // It came back with a new link and counts from the start.
-            self.sent_bytes += sent_bytes;
-            receiver.since = now;
-            receiver.since_bytes = 0;
-        }
         receiver.path = path;
         receiver.sent_bytes = sent_bytes;
-        if done {
+        receiver.heard = now;
+        if done && !receiver.done {
+            receiver.done = true;
             self.complete += 1;
-            let seconds = receiver.since.elapsed().as_secs_f64();
+            let seconds = receiver.began.elapsed().as_secs_f64();
             let sent = units::bytes(sent_bytes);
-            report.say(&format!("{}: {path}, done: {sent} in {seconds:.1} s", peer.short()));
-            self.receivers.remove(&peer);
+            report.say(&format!("{}: {path}, done: {sent} in {seconds:.1} s", peer.peer.short()));
+        }
+        if self.receivers.len() > MAX_RECEIVERS {
+            self.receivers.pop_first();
         }
     }
 
     fn show(&mut self, report: &mut Report) {
         let mut parts = Vec::new();
-        for (peer, receiver) in self.receivers.iter_mut().take(4) {
+        let active = |receiver: &Receiver| !receiver.done && receiver.heard.elapsed() < ACTIVE;
+        let number = self.receivers.values().filter(|receiver| active(receiver)).count();
+        let shown = self.receivers.iter_mut().filter(|(_, receiver)| active(receiver));
+        for (peer, receiver) in shown.take(4) {
             let seconds = receiver.since.elapsed().as_secs_f64();
             let sent = receiver.sent_bytes - receiver.since_bytes;
             let rate = sent as f64 / seconds.max(0.001);
             parts.push(format!(
                 "{} {} {}/s {}",
-                peer.short(),
+                peer.peer.short(),
                 receiver.path,
                 units::bytes(rate as u64),
                 units::bytes(receiver.sent_bytes)
@@ -277,8 +303,8 @@ impl Serving {
                 receiver.since_bytes = receiver.sent_bytes;
             }
         }
-        if self.receivers.len() > 4 {
-            parts.push(format!("and {} more", self.receivers.len() - 4));
+        if number > 4 {
+            parts.push(format!("and {} more", number - 4));
         }
         report.status(&parts.join("; "));
     }

@@ -328,7 +328,7 @@ impl Node {
 fn receiver_event(content: ContentKey, who: Instance, receiver: &Receiver) -> Event {
     Event::Receiver {
         content,
-        peer: who.peer,
+        peer: who,
         path: receiver.path,
         sent_bytes: receiver.sent_bytes,
         done: receiver.done,

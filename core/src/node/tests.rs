@@ -343,9 +343,9 @@ fn a_receiver_serves_what_it_has_while_it_gets_the_rest() {
     let sent: u64 = [1, 2]
         .iter()
         .map(|host| {
-            let peer = world.hosts[*host].me.peer;
+            let me = world.hosts[*host].me;
             let sent = world.hosts[SEEDER].events.iter().rev().find_map(|(_, event)| match event {
-                Event::Receiver { peer: who, sent_bytes, .. } if *who == peer => Some(*sent_bytes),
+                Event::Receiver { peer, sent_bytes, .. } if *peer == me => Some(*sent_bytes),
                 _ => None,
             });
             sent.unwrap_or(0)

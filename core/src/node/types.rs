@@ -326,8 +326,8 @@ pub enum Event {
     Receiver {
         /// Of which share.
         content: ContentKey,
-        /// Who.
-        peer: PeerId,
+        /// Who; each instance of a key counts for itself.
+        peer: Instance,
         /// Over which path.
         path: PathKind,
         /// Chunk bytes that went out to it.
