@@ -59,10 +59,8 @@ pub(crate) const MAX_HOLDERS: usize = 2_000_000;
 pub(crate) const MAX_BUCKETS: usize = 100_000;
 /// Largest WebSocket message on `/relay`: a data frame of 64 KiB and its head.
 pub(crate) const MAX_RELAY_MESSAGE_BYTES: usize = 64 * 1024 + 1024;
-/// Read buffer of each WebSocket: held also while it is idle.
-pub(crate) const RELAY_READ_BUFFER_BYTES: usize = 8 * 1024;
-/// Bytes that are gathered into one write to a WebSocket.
-pub(crate) const RELAY_WRITE_BATCH_BYTES: usize = 128 * 1024;
+/// Bytes that a connection takes over from the hub's queue: what the next writes will carry.
+pub(crate) const RELAY_WRITE_BATCH_BYTES: usize = 512 * 1024;
 /// Inputs that wait for the hub.
 pub(crate) const HUB_QUEUE: usize = 1_024;
 /// Bytes that the hub may hold for slow receivers, all together.

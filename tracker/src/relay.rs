@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant as Clock;
 
-use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use sha1::{Digest as _, Sha1};
 use tokio::sync::mpsc;
 use tokio::time;
 use towpath_core::close::CloseReason;
@@ -39,6 +40,7 @@ use crate::model::PeerKey;
 use crate::store::unix_now;
 
 mod socket;
+mod web;
 
 /// Inputs that the hub's task takes before it looks at its clock again.
 const BATCH: usize = 256;
@@ -234,10 +236,9 @@ pub(crate) fn upgrade(app: &Arc<App>, mut request: Request<Incoming>, ip: IpAddr
     let upgraded = hyper::upgrade::on(&mut request);
     let conn = ConnId(app.hub.connections.fetch_add(1, Ordering::Relaxed));
     let inputs = app.hub.inputs.clone();
-    let stop = app.stop.clone();
     app.tasks.spawn(async move {
         match upgraded.await {
-            Ok(upgraded) => socket::serve(upgraded, conn, ip, host, inputs, stop).await,
+            Ok(upgraded) => socket::serve(upgraded, conn, ip, host, inputs).await,
             Err(error) => tracing::debug!(%error, "the WebSocket did not come about"),
         }
     });
@@ -270,7 +271,7 @@ fn check(request: &Request<Incoming>) -> Result<(HeaderValue, String), Refusal> 
         )));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let accept = key.and_then(|key| HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok());
+    let accept = key.and_then(|key| HeaderValue::from_str(&accept_key(key.as_bytes())).ok());
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     match (accept, host) {
         (Some(accept), Some(host)) if host.len() <= 261 => Ok((accept, host.to_owned())),
@@ -286,4 +287,12 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+/// The proof that we speak WebSocket (RFC 6455, section 4.2.2).
+fn accept_key(key: &[u8]) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    base64::engine::general_purpose::STANDARD.encode(hash.finalize())
 }
