@@ -251,7 +251,7 @@ impl Node {
         }
     }
 
-    /// While goodbyes are on their way only the ends of links and calls matter.
+    /// While goodbyes are on their way only the ends of links, calls and the login matter.
     fn on_last_input(&mut self, input: Input) {
         match input {
             Input::Incoming { incoming, .. } => self.transmit(Transmit::Refuse { incoming }),
@@ -260,6 +260,7 @@ impl Node {
                 self.forget_link(link);
             }
             Input::Reply { call, result } => self.on_reply(call, result),
+            Input::Relay { token } => self.tracker.token = token,
             Input::Tick
             | Input::Share { .. }
             | Input::Get { .. }
@@ -269,7 +270,6 @@ impl Node {
             | Input::Shutdown
             | Input::Listening { .. }
             | Input::Session { .. }
-            | Input::Relay { .. }
             | Input::ChunkStored { .. }
             | Input::Delivered { .. } => {}
         }
@@ -343,10 +343,14 @@ impl Node {
         }
     }
 
+    /// The relay client leaves when everything that was said through it is out, and says so.
     fn stop_if_all_is_said(&mut self) {
         let said = self.links.table.is_empty() && !self.tracker.is_removing();
         if self.phase == Phase::Stopping && said {
-            self.stop();
+            self.want_relay(false);
+            if self.tracker.token.is_none() {
+                self.stop();
+            }
         }
     }
 

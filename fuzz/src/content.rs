@@ -1,4 +1,5 @@
-//! What is shared in the world: a file, or a folder with its manifest, with Merkle trees, in memory.
+//! What is shared in the world: a file, or a folder with its manifest, with Merkle trees, in
+//! memory.
 
 use bytes::BytesMut;
 use towpath_core::id::{ChunkRef, Descriptor, Hash, Kind, Secret, Space};

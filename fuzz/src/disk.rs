@@ -1,9 +1,9 @@
 //! A disk of the world: what a download has written, and how much of it a crash leaves.
 //!
-//! Verified chunks are *written* at once and *synced* now and then. A killed process loses nothing that is
-//! written; a crashed machine loses what is not synced, or leaves it torn. What is found after a start
-//! is verified again, as the real store does. The disk keeps no bytes: a chunk is compared with what was
-//! shared when it is written, and from then on it is whole or torn.
+//! Verified chunks are *written* at once and *synced* now and then. A killed process loses nothing
+//! that is written; a crashed machine loses what is not synced, or leaves it torn. What is found
+//! after a start is verified again, as the real store does. The disk keeps no bytes: a chunk is
+//! compared with what was shared when it is written, and from then on it is whole or torn.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! One peer of the world: a node, its sessions and its relay client, wired as a runtime wires them.
 //!
-//! A peer does nothing by itself. Inputs go in ([`Peer::input`]), the machines are drained until all of them
-//! wait, and what they want of the outside comes out as [`Effect`]s for the [`crate::world`].
+//! A peer does nothing by itself. Inputs go in ([`Peer::input`]), the machines are drained until
+//! all of them wait, and what they want of the outside comes out as [`Effect`]s for the
+//! [`crate::world`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,8 +1,9 @@
 //! One direction of a stream: bytes that wait to be sent, are on their way, or wait to be read.
 //!
-//! No more than a window of them is under way or unread at any time; what does not fit waits at the sender,
-//! as in a TCP connection. How fast they leave is the matter of the wires that pipes share
-//! ([`crate::world`]). A piece is never split on its way, so the same pipe carries a WebSocket's messages.
+//! No more than a window of them is under way or unread at any time; what does not fit waits at the
+//! sender, as in a TCP connection. How fast they leave is the matter of the wires that pipes share
+//! ([`crate::world`]). A piece is never split on its way, so the same pipe carries a WebSocket's
+//! messages.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -71,7 +72,8 @@ impl Pipe {
         fits.then_some(bytes)
     }
 
-    /// Sends the next piece: it can be read at `at`, and not before what was sent before. Answers when.
+    /// Sends the next piece: it can be read at `at`, and not before what was sent before. Answers
+    /// when.
     pub fn send(&mut self, at: Instant, change: impl FnOnce(Bytes) -> Bytes) -> Instant {
         let Some(piece) = self.waiting.pop_front() else { return at };
         self.waiting_bytes -= piece.len();

@@ -1,7 +1,9 @@
-//! Seeds become scenarios: who is there, how good the networks are, what goes wrong, what must come true.
+//! Seeds become scenarios: who is there, how good the networks are, what goes wrong, what must come
+//! true.
 //!
-//! Whatever goes wrong is mended within the first minute, so that everybody who can finish must do so:
-//! a getter can if some honest sharer that it may reach (directly, or by the relay) is up at the end.
+//! Whatever goes wrong is mended within the first minute, so that everybody who can finish must do
+//! so: a getter can if some honest sharer that it may reach (directly, or by the relay) is up at
+//! the end.
 //!
 //! | module | its story |
 //! |---|---|
@@ -25,8 +27,8 @@ use crate::world::World;
 
 /// Everything is mended by then.
 const MENDED_AFTER: Duration = Duration::from_secs(60);
-/// Time to finish after that: reconnects have backed off to a minute, a vanished host is given up after
-/// one, and a slow wire carries 200 kB/s.
+/// Time to finish after that: reconnects have backed off to a minute, a vanished host is given up
+/// after one, and a slow wire carries 200 kB/s.
 const PATIENCE: Duration = Duration::from_secs(400);
 
 /// What must have happened at least once in 200 seeds; otherwise the dice are loaded.

@@ -1,4 +1,5 @@
-//! What one peer carries on a long fat network: 1 Gbit/s, 100 ms round trip, one sharer, one getter.
+//! What one peer carries on a long fat network: 1 Gbit/s, 100 ms round trip, one sharer, one
+//! getter.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The tracker's directory, in memory: who has what, and who is online. Its relay is the real hub.
 //!
-//! Metadata survives a restart, who is online does not, as in the real one. It may also be in a mood: a
-//! tracker that lies invents peers and addresses, one that is broken answers errors and nonsense.
+//! Metadata survives a restart, who is online does not, as in the real one. It may also be in a
+//! mood: a tracker that lies invents peers and addresses, one that is broken answers errors and
+//! nonsense.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

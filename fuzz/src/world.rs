@@ -1,8 +1,9 @@
 //! The clock, the network and everything that happens.
 //!
-//! One queue of happenings, ordered by time and then by the order in which they were planned. Taking the
-//! next one moves the clock; handing it to a peer or to the hub brings [`Effect`](crate::peer::Effect)s,
-//! which plan more. After every happening the invariants are checked.
+//! One queue of happenings, ordered by time and then by the order in which they were planned.
+//! Taking the next one moves the clock; handing it to a peer or to the hub brings
+//! [`Effect`](crate::peer::Effect)s, which plan more. After every happening the invariants are
+//! checked.
 //!
 //! | module | its story |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! The simulated world itself: it can be replayed, its seeds hold, and one peer fills a long fat network.
+//! The simulated world itself: it can be replayed, its seeds hold, and one peer fills a long fat
+//! network.
 
 use towpath_core::path::Policy;
 use towpath_fuzz::{scenario, speed};

@@ -656,3 +656,32 @@ fn idle_links_cost_nothing_when_something_happens_elsewhere() {
     }
     assert!(closed >= 999, "{closed}");
 }
+
+#[test]
+fn a_node_has_stopped_when_the_relay_has_taken_its_last_words() {
+    let mut node = Node::new(
+        Instant::ZERO,
+        Rng::new([1; 32]),
+        Config {
+            me: Instance { peer: crate::id::PeerId([1; 32]), number: 1 },
+            prefer_aes: false,
+            accept_strangers: false,
+            limit_up_bytes_per_second: None,
+            limit_down_bytes_per_second: None,
+        },
+    );
+    let mut outputs = |input| {
+        node.handle_input(Instant::ZERO, input);
+        let mut outputs = Vec::new();
+        while let output @ (Output::Transmit(_) | Output::Event(_)) = node.poll_output() {
+            outputs.push(output);
+        }
+        outputs
+    };
+    let stopped =
+        |outputs: &[_]| outputs.iter().any(|o| matches!(o, Output::Event(Event::Stopped)));
+    outputs(Input::Relay { token: Some("token".into()) });
+    let first = outputs(Input::Shutdown);
+    assert!(!stopped(&first), "it is still logged in: {first:?}");
+    assert!(stopped(&outputs(Input::Relay { token: None })));
+}

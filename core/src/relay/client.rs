@@ -11,6 +11,10 @@
 //! A login that succeeds sets the wait back to one second. Circuits do not survive a lost
 //! connection: their sessions end, and what was to be opened fails.
 //!
+//! When it is not wanted any more, what the sessions still say goes out first, the last word of a
+//! download among it: the client leaves when all circuits are closed and the socket has taken
+//! everything, or after [`RELAY_LINGER`].
+//!
 //! For each circuit the machine tells the session how much it may hand in (`Writable`): as much as
 //! the receiver's window, the hub's window and the circuit's share of what may wait for our socket
 //! allow. It cuts what comes into frames, circuits in turns, control frames first, and hands the
@@ -37,7 +41,7 @@ use crate::crypto::noise::Handshake;
 use crate::deadlines::Deadlines;
 use crate::id::{Instance, LinkId, PeerId};
 use crate::limits::{
-    RELAY_BACKLOG_BYTES, RELAY_BACKOFF_MAX, RELAY_BACKOFF_MIN, RELAY_CONNECT_TIMEOUT,
+    RELAY_BACKLOG_BYTES, RELAY_BACKOFF_MAX, RELAY_BACKOFF_MIN, RELAY_CONNECT_TIMEOUT, RELAY_LINGER,
     RELAY_LOGIN_TIMEOUT,
 };
 use crate::output::Output;
@@ -133,7 +137,7 @@ pub enum Transmit {
         /// All of it. The hub forwards a data frame in the buffer in which it came.
         message: Bytes,
     },
-    /// Close the WebSocket, or stop opening it.
+    /// Close the WebSocket once the `Send`s before are out, or stop opening it.
     Disconnect,
     /// Bytes for the link's session.
     Deliver {
@@ -231,6 +235,8 @@ enum Timer {
     Alive,
     /// When a circuit that is closing has had time enough to send what it holds.
     Linger(u32),
+    /// When all of them have, because the relay is not wanted any more.
+    Leave,
 }
 
 /// Why a connection ends: the words for people.
@@ -281,9 +287,13 @@ impl Client {
                 Timer::Phase => self.on_phase_timeout(),
                 Timer::Alive => self.check_alive(),
                 Timer::Linger(number) => self.give_up(number),
+                Timer::Leave => self.leave(),
             }
         }
         self.pump();
+        if self.has_said_all() {
+            self.leave();
+        }
     }
 
     /// The next output.
@@ -312,13 +322,49 @@ impl Client {
     }
 
     fn want(&mut self) {
-        if matches!(self.phase, Phase::Off) {
-            self.failures = 0;
-            self.connect();
+        match &mut self.phase {
+            Phase::Off => {
+                self.failures = 0;
+                self.connect();
+            }
+            Phase::Online(online) => {
+                online.leaving = false;
+                self.deadlines.clear(&Timer::Leave);
+            }
+            Phase::Waiting | Phase::Connecting | Phase::Handshake(_) | Phase::Login(_) => {}
         }
     }
 
     fn stop(&mut self) {
+        match &mut self.phase {
+            Phase::Off => {}
+            Phase::Online(online) => {
+                // It leaves in the same input if nothing is left to say.
+                if !core::mem::replace(&mut online.leaving, true) {
+                    self.deadlines.set(Timer::Leave, self.now + RELAY_LINGER);
+                }
+            }
+            Phase::Waiting | Phase::Connecting | Phase::Handshake(_) | Phase::Login(_) => {
+                self.leave();
+            }
+        }
+    }
+
+    /// Whether it is not wanted any more, and everything that was said is with the socket.
+    fn has_said_all(&self) -> bool {
+        match &self.phase {
+            Phase::Online(online) => {
+                online.leaving && online.is_quiet() && self.flights.unconfirmed_bytes() == 0
+            }
+            Phase::Off
+            | Phase::Waiting
+            | Phase::Connecting
+            | Phase::Handshake(_)
+            | Phase::Login(_) => false,
+        }
+    }
+
+    fn leave(&mut self) {
         match core::mem::replace(&mut self.phase, Phase::Off) {
             Phase::Off | Phase::Waiting => {}
             Phase::Connecting | Phase::Handshake(_) | Phase::Login(_) => {
@@ -390,12 +436,18 @@ impl Client {
 
     /// The connection is gone: everything on it ends, and it is tried again later.
     fn lost(&mut self, why: String) {
+        let mut leaving = false;
         if let Phase::Online(online) = core::mem::replace(&mut self.phase, Phase::Waiting) {
+            leaving = online.leaving;
             self.end_all(*online, &why);
         }
         self.reset();
-        let wait = self.backoff();
-        self.deadlines.set(Timer::Phase, self.now + wait);
+        if leaving {
+            self.phase = Phase::Off;
+        } else {
+            let wait = self.backoff();
+            self.deadlines.set(Timer::Phase, self.now + wait);
+        }
         self.event(Event::LoggedOut(why));
     }
 

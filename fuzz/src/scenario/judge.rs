@@ -32,6 +32,7 @@ impl Scenario {
             self.judge_waste(world, number, &seen)?;
             Self::judge_failures(world, number, &seen)?;
         }
+        self.judge_goodbyes(world)?;
         match self.sort {
             Sort::Mixed => self.judge_time(world),
             Sort::Crowd => Self::judge_crowd(world),
@@ -127,6 +128,19 @@ impl Scenario {
             if !has_reason {
                 return Err(format!("host {number} failed without a reason: {failure:?}"));
             }
+        }
+        Ok(())
+    }
+
+    /// Where nothing went wrong, sharers hear that their receivers are done.
+    fn judge_goodbyes(&self, world: &World) -> Result<(), String> {
+        if !self.faults.is_empty() || self.sharers != 1 || self.sort == Sort::Crowd {
+            return Ok(());
+        }
+        let finished = world.hosts.iter().filter(|host| host.seen.finished_at.is_some()).count();
+        let done = world.hosts.iter().map(|host| host.seen.done).sum::<u64>();
+        if done < finished as u64 {
+            return Err(format!("{finished} finished, and only {done} said so"));
         }
         Ok(())
     }

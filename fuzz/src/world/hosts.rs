@@ -1,4 +1,5 @@
-//! A machine with one user and one command: its settings, its disk, and the application around its peer.
+//! A machine with one user and one command: its settings, its disk, and the application around its
+//! peer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub enum Wish {
     Share,
     /// Fetch it into the store.
     Get(Policy),
-    /// Fetch it into a pipe whose reader takes one chunk in this time; `None`: it stops after the first.
+    /// Fetch it into a pipe whose reader takes one chunk in this time; `None`: it stops after the
+    /// first.
     Pipe(Policy, Option<Duration>),
 }
 

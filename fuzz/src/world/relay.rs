@@ -1,8 +1,8 @@
 //! The relay: WebSockets between hosts and the real hub.
 //!
-//! Each end learns of what the other did after the latency between them; a WebSocket that the hub closes is
-//! read to its end by the host. What one end has said is its last word to its machine: the other end's later
-//! news of the same WebSocket are kept from it.
+//! Each end learns of what the other did after the latency between them; a WebSocket that the hub
+//! closes is read to its end by the host. What one end has said is its last word to its machine:
+//! the other end's later news of the same WebSocket are kept from it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -306,7 +306,8 @@ impl World {
         }
     }
 
-    /// A machine vanishes from the network: the hub is not told. If it crashed, it has forgotten itself.
+    /// A machine vanishes from the network: the hub is not told. If it crashed, it has forgotten
+    /// itself.
     pub(super) fn lose_host_at_hub(&mut self, host: usize, crashed: bool) {
         for socket in self.relay.sockets.values_mut().filter(|socket| socket.host == host) {
             socket.dead = true;

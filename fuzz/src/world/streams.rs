@@ -312,7 +312,8 @@ impl World {
         }
     }
 
-    /// A machine vanishes from the network: nobody is told. If it crashed, it has forgotten them itself.
+    /// A machine vanishes from the network: nobody is told. If it crashed, it has forgotten them
+    /// itself.
     pub(super) fn lose_host(&mut self, host: usize, crashed: bool) {
         for id in self.streams_of(host) {
             let Some(stream) = self.streams.all.get_mut(&id) else { continue };

@@ -1,9 +1,9 @@
 //! Who may send when: every host has one wire out and one wire in, and all its streams share them.
 //!
-//! A *lane* is one direction of a stream. A lane with something to send queues for the wire out of its
-//! sender; when that is free, the first lane whose receiver's wire in is free too sends one piece. A lane
-//! that found the wire in busy queues there as well, so that several senders share a receiver fairly. The
-//! hub's wires are never busy.
+//! A *lane* is one direction of a stream. A lane with something to send queues for the wire out of
+//! its sender; when that is free, the first lane whose receiver's wire in is free too sends one
+//! piece. A lane that found the wire in busy queues there as well, so that several senders share a
+//! receiver fairly. The hub's wires are never busy.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

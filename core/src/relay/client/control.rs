@@ -82,7 +82,7 @@ impl Client {
             return Err(broken("circuit_number"));
         }
         online.last_incoming = call.number;
-        if online.calls.len() >= MAX_RELAY_PENDING {
+        if online.leaving || online.calls.len() >= MAX_RELAY_PENDING {
             online.control.push_back(ToHub::Refuse { circuit: call.number });
             return Ok(());
         }

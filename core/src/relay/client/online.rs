@@ -37,6 +37,8 @@ pub(super) struct Online {
     pub(super) control: VecDeque<ToHub>,
     /// Circuits that have something and may send it, in the order of their turns.
     turns: VecDeque<u32>,
+    /// Not wanted any more: only what is under way is still said.
+    pub(super) leaving: bool,
     pub(super) heard_at: Instant,
     asked_at: Option<Instant>,
     pings: u64,
@@ -62,6 +64,7 @@ impl Online {
             last_incoming: FIRST_HUB_CIRCUIT - 1,
             control: VecDeque::new(),
             turns: VecDeque::new(),
+            leaving: false,
             heard_at: now,
             asked_at: None,
             pings: 0,
@@ -77,6 +80,11 @@ impl Online {
     fn share_bytes(&self) -> usize {
         (RELAY_CLIENT_POOL_BYTES / self.circuits.len().max(1))
             .clamp(RELAY_CLIENT_SHARE_MIN_BYTES, RELAY_BACKLOG_BYTES * 2)
+    }
+
+    /// Whether no session has anything to say any more, and everything was handed on.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.circuits.is_empty() && self.control.is_empty()
     }
 
     /// Forgets a circuit.

@@ -302,6 +302,35 @@ fn whoever_is_not_wanted_any_more_leaves() {
 }
 
 #[test]
+fn last_words_are_out_before_whoever_is_not_wanted_leaves() {
+    let (mut world, a, b) = World::pair(19);
+    let (there, back) = world.circuit(a, b);
+    // The node has no more use for the relay before the session has handed in its last bytes.
+    world.tell_client(a, client::Input::Want(false));
+    world.end(a, there).close_when_sent = true;
+    assert!(world.peers[a].client.is_online());
+    world.send(a, there, 300 * KIB);
+    world.run_until(|world| world.peers[b].ends[&back].ended.is_some());
+    assert_eq!(world.end(b, back).received_bytes, 300 * KIB);
+    world.run(SECOND);
+    assert!(!world.peers[a].client.is_online());
+    assert_eq!(world.peers[a].logged_out.len(), 1);
+    assert_eq!(world.hub.stats().online, 1);
+}
+
+#[test]
+fn whoever_is_wanted_again_before_leaving_stays() {
+    let (mut world, a, b) = World::pair(20);
+    let (there, back) = world.circuit(a, b);
+    world.tell_client(a, client::Input::Want(false));
+    world.tell_client(a, client::Input::Want(true));
+    world.run(SECOND * 20);
+    world.send(a, there, 5);
+    world.run_until(|world| world.peers[b].ends[&back].received_bytes == 5);
+    assert_eq!(world.peers[a].connects.len(), 1);
+}
+
+#[test]
 fn a_hub_that_stops_says_so_and_is_silent_for_ever() {
     let (mut world, a, b) = World::pair(15);
     world.circuit(a, b);

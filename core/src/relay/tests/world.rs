@@ -592,10 +592,15 @@ impl World {
             }
             client::Transmit::Disconnect => {
                 if let Some(conn) = self.peers[index].conn {
+                    // What the socket has taken still arrives.
+                    let taken = core::mem::take(&mut self.peers[index].up.socket);
                     self.unplug_silently(index);
                     let pipe = &self.peers[index].up;
                     if !pipe.paused {
                         let at = self.now + pipe.delay;
+                        for message in taken {
+                            self.at(at, What::ToHub(conn, message));
+                        }
                         self.at(at, What::ClosedByClient(conn));
                     }
                 }
