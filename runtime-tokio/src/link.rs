@@ -244,8 +244,11 @@ impl Link {
         while self.queue.front().is_some_and(|first| self.written >= first.len()) {
             let Some(first) = self.queue.pop_front() else { return };
             self.written -= first.len();
-            if first.len() > READ_BYTES / 2 && self.frames.len() < MAX_READS_PER_SESSION {
-                self.frames.extend(first.try_into_mut());
+            if self.frames.len() < MAX_READS_PER_SESSION
+                && let Ok(buffer) = first.try_into_mut()
+                && buffer.capacity() >= READ_BYTES
+            {
+                self.frames.push(buffer);
             }
         }
     }

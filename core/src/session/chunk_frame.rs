@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::crypto::record::RecordCipher;
 use crate::limits::{CHUNK_BYTES, MAX_BODY_BESIDE_HEADER_BYTES, MAX_PROOF_HASHES};
-use crate::limits::{MAX_RECORD_PLAINTEXT_BYTES, TAG_BYTES};
+use crate::limits::{MAX_RECORD_PLAINTEXT_BYTES, READ_BYTES, TAG_BYTES};
 use crate::wire::RequestId;
 use crate::wire::codec::{CHUNK, HEADER_BYTES};
 
@@ -133,9 +133,20 @@ pub(super) fn seal_record(cipher: &mut RecordCipher, record: &mut [u8]) {
 /// Gives `buffer` this length; bytes that it has already keep whatever they hold.
 pub(super) fn resize(buffer: &mut BytesMut, length: usize) {
     if buffer.capacity() < length {
-        *buffer = BytesMut::zeroed(length);
+        *buffer = BytesMut::zeroed(capacity_for(length));
+    }
+    buffer.resize(length, 0);
+}
+
+/// Buffers come in few sizes. Small files are of any length, and an allocator that sorts by size would
+/// keep pages for each of them.
+const fn capacity_for(length: usize) -> usize {
+    if length > READ_BYTES {
+        length
+    } else if length > READ_BYTES / 4 {
+        READ_BYTES
     } else {
-        buffer.resize(length, 0);
+        length.next_power_of_two()
     }
 }
 

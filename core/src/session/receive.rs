@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use crate::close::Misbehaviour;
 use crate::crypto::record::RecordCipher;
 use crate::id::Hash;
+use crate::limits::READ_BYTES;
 use crate::limits::{CHUNK_BYTES, MAX_FRAME_BYTES, MAX_PROOF_HASHES, MAX_SPARE_CHUNK_BUFFERS};
 use crate::limits::{MAX_RECORD_BYTES, PROGRESS_INTERVAL, TAG_BYTES};
 use crate::session::chunk_frame::{CHUNK_HEAD_BYTES, resize};
@@ -292,7 +293,7 @@ impl Receiver {
         let (hashes, _) = hashes.as_chunks::<HASH_BYTES>();
         let proof = hashes.iter().map(|hash| Hash(*hash)).collect();
         // A small chunk in a large buffer would hold memory that nobody counts.
-        let large = length > CHUNK_BYTES / 2;
+        let large = length > READ_BYTES / 4;
         let mut data = if large { self.spare.pop().unwrap_or_default() } else { BytesMut::new() };
         resize(&mut data, length);
         self.frame = Frame::Chunk(Chunk { request, proof, data, filled: 0, told: now });
