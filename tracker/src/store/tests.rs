@@ -31,7 +31,9 @@ async fn fresh(server: &str) -> String {
     let mut connection = PgConnection::connect(server).await.unwrap();
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
-    format!("{}/{name}", server.rsplit_once('/').unwrap().0)
+    // The part behind the question mark may hold slashes: the folder of a socket.
+    let (url, query) = server.split_once('?').unwrap_or((server, ""));
+    format!("{}/{name}?{query}", url.rsplit_once('/').unwrap().0)
 }
 
 fn native(peer: u8) -> PeerKey {

@@ -71,6 +71,8 @@ pub(crate) async fn databases() -> Vec<Option<String>> {
     let mut connection = PgConnection::connect(&server).await.unwrap();
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    vec![None, Some(format!("{base}/{name}"))]
+    // The part behind the question mark may hold slashes: the folder of a socket.
+    let (url, query) = server.split_once('?').unwrap_or((&server, ""));
+    let (base, _) = url.rsplit_once('/').unwrap();
+    vec![None, Some(format!("{base}/{name}?{query}"))]
 }
