@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Every figure is the median of the runs. Each tool is measured by the kernel's own accounting
-//! ([`process`]); what is not installed is left out and named. Before each timed run the target's pages
-//! are written once and deleted, because cold pages of a virtual machine cost more than the transfer.
+//! ([`process`]); what is not installed is left out and named. Before each timed run the target's
+//! pages are written once and deleted, because cold pages of a virtual machine cost more than the
+//! transfer.
 
 mod others;
 mod process;

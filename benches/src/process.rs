@@ -1,7 +1,8 @@
 //! Children that are measured: time, processor seconds and peak memory, as the kernel counts them.
 //!
-//! Processor time is read when the child has ended and before it is reaped, so that nothing of it is
-//! missing; peak memory (`VmHWM`) only grows, and is read every few milliseconds while the child lives.
+//! Processor time is read when the child has ended and before it is reaped, so that nothing of it
+//! is missing; peak memory (`VmHWM`) only grows, and is read every few milliseconds while the child
+//! lives.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

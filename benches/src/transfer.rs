@@ -21,7 +21,8 @@ fn binary(name: &str) -> Result<PathBuf, String> {
     Err(format!("{} is missing: {hint}", path.display()))
 }
 
-/// Carries `source` over `path` (`direct` or `relay`) and measures from the start of `get` to its end.
+/// Carries `source` over `path` (`direct` or `relay`) and measures from the start of `get` to its
+/// end.
 pub(crate) fn towpath(dir: &Path, source: &Path, bytes: u64, path: &str) -> Result<Row, String> {
     let target = dir.join("target");
     warm(&target, bytes)?;

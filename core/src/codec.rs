@@ -1,7 +1,7 @@
 //! Reading and writing wire values: big-endian, bounded, and never past the end.
 //!
-//! A [`Reader`] refuses instead of panicking, and a length is checked against its limit and against the
-//! bytes that are really there before anything is allocated for it.
+//! A [`Reader`] refuses instead of panicking, and a length is checked against its limit and against
+//! the bytes that are really there before anything is allocated for it.
 
 use alloc::vec::Vec;
 use core::fmt;

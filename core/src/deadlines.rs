@@ -1,7 +1,7 @@
 //! One queue of deadlines for a machine and its children, each with the reason why it stands there.
 //!
-//! A deadline is known by its key; setting it again moves it. Setting, clearing and taking the next due
-//! one cost O(log n), so that ten thousand idle children cost nothing.
+//! A deadline is known by its key; setting it again moves it. Setting, clearing and taking the next
+//! due one cost O(log n), so that ten thousand idle children cost nothing.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,9 @@
 //! Every protocol decision of Towpath, as pure state machines.
 //!
-//! Nothing here opens a socket, reads a clock, starts a thread or draws a random number of its own: a
-//! driver hands in [`time::Instant`]s, seeds and inputs, and carries out the outputs. That makes every
-//! run repeatable, byte for byte, and lets the same code run on tokio, on smol, in a browser and in a
-//! simulated world.
+//! Nothing here opens a socket, reads a clock, starts a thread or draws a random number of its own:
+//! a driver hands in [`time::Instant`]s, seeds and inputs, and carries out the outputs. That makes
+//! every run repeatable, byte for byte, and lets the same code run on tokio, on smol, in a browser
+//! and in a simulated world.
 //!
 //! Every machine has the same three methods:
 //!

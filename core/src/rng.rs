@@ -1,8 +1,8 @@
 //! Randomness that may be known: jitter, order, identifiers. **Never keys.**
 //!
-//! One 32-byte seed at the root; each child machine gets `fork(label, id)`, so that a new draw in one
-//! machine changes nothing in another. The stream is SHA-256 in counter mode: slow for a random number
-//! generator, and nothing here draws often.
+//! One 32-byte seed at the root; each child machine gets `fork(label, id)`, so that a new draw in
+//! one machine changes nothing in another. The stream is SHA-256 in counter mode: slow for a random
+//! number generator, and nothing here draws often.
 
 use alloc::collections::BTreeSet;
 
@@ -34,8 +34,8 @@ impl Rng {
         self.derive(label, id)
     }
 
-    /// As [`Rng::fork`] for ids that the caller draws from a counter that only grows, so that no list
-    /// of the used ones is kept.
+    /// As [`Rng::fork`] for ids that the caller draws from a counter that only grows, so that no
+    /// list of the used ones is kept.
     #[must_use]
     pub fn fork_numbered(&self, label: &'static str, id: u64) -> Self {
         self.derive(label, id)

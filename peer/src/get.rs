@@ -1,7 +1,8 @@
 //! `towpath get`: from a link to a whole, verified target.
 //!
 //! 1. The node finds somebody who has it and learns what it is (`Described`).
-//! 2. The target is opened (or found whole), its room checked, and what an earlier run left is counted.
+//! 2. The target is opened (or found whole), its room checked, and what an earlier run left is
+//!    counted.
 //! 3. Chunks come until the space is complete; a folder's manifest first, then its contents.
 //! 4. The target is put under its name, the peers are told, and one line says how it went.
 
@@ -202,7 +203,8 @@ impl Fetch<'_> {
         Ok(Step::Continue)
     }
 
-    /// A download that failed because nobody was there says so of the tracker if that was the reason.
+    /// A download that failed because nobody was there says so of the tracker if that was the
+    /// reason.
     fn failed(&mut self, failure: Failure) -> Failure {
         match self.last_trouble.take() {
             Some(trouble) if failure.kind == "nobody_online" => Failure::new("tracker", trouble),

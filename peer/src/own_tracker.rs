@@ -1,7 +1,7 @@
 //! A tracker inside this process, for people who have none.
 //!
-//! It listens on all addresses, so that other machines of the network reach it. Its port is kept in the
-//! share's folder: the same share has the same link after a restart.
+//! It listens on all addresses, so that other machines of the network reach it. Its port is kept in
+//! the share's folder: the same share has the same link after a restart.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -88,7 +88,8 @@ fn read_port(path: &Path) -> Option<u16> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok().filter(|port| *port != 0)
 }
 
-/// Listens at the wanted port, or at any if somebody else does already; and whether it is the wanted one.
+/// Listens at the wanted port, or at any if somebody else does already; and whether it is the
+/// wanted one.
 fn bind(wanted: Option<u16>) -> Result<(TcpListener, bool), Failure> {
     let try_port = |port: u16| {
         let any_v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);

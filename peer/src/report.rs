@@ -1,8 +1,8 @@
 //! What a person or a script is told: lines and bars on standard error, or JSON on standard output.
 //!
-//! Standard output belongs to the link, to `-o -` and to `--json`; everything for eyes goes to standard
-//! error. `--quiet` leaves only errors. Bars appear only on a terminal; elsewhere a line every few
-//! seconds says the same.
+//! Standard output belongs to the link, to `-o -` and to `--json`; everything for eyes goes to
+//! standard error. `--quiet` leaves only errors. Bars appear only on a terminal; elsewhere a line
+//! every few seconds says the same.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -77,7 +77,8 @@ impl Report {
         }
     }
 
-    /// Starts a new stage ("hashing", "fetching") of `total` bytes, `done` of which are there already.
+    /// Starts a new stage ("hashing", "fetching") of `total` bytes, `done` of which are there
+    /// already.
     pub(crate) fn stage(&mut self, what: &'static str, total: u64, done: u64) {
         self.end_bar();
         self.meter = Meter::new(done);

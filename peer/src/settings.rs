@@ -1,7 +1,8 @@
 //! Where settings come from: flag > environment > file > default; and the data folder.
 //!
-//! The data folder holds the key (`identity`), the store's cache, and one folder for each share with its
-//! secret, the port of its built-in tracker and that tracker's data, so that a link survives a restart.
+//! The data folder holds the key (`identity`), the store's cache, and one folder for each share
+//! with its secret, the port of its built-in tracker and that tracker's data, so that a link
+//! survives a restart.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -109,8 +110,8 @@ pub(crate) fn random() -> [u8; 32] {
     bytes
 }
 
-/// Reads 32 bytes in hex from `path`, or makes and keeps them. Two processes that make them at once end
-/// with the same: a file appears whole, and only if there was none.
+/// Reads 32 bytes in hex from `path`, or makes and keeps them. Two processes that make them at once
+/// end with the same: a file appears whole, and only if there was none.
 fn kept(path: &Path, what: &str, make: fn() -> [u8; 32]) -> Result<[u8; 32], Failure> {
     if let Some(bytes) = read_kept(path, what)? {
         return Ok(bytes);

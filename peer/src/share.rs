@@ -1,7 +1,7 @@
 //! `towpath share`: hashes what is to be shared, prints a link, serves until stopped.
 //!
-//! Without a tracker's URL one runs inside this process. Its port and its data belong to the share and
-//! are kept, so that the link survives a restart.
+//! Without a tracker's URL one runs inside this process. Its port and its data belong to the share
+//! and are kept, so that the link survives a restart.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -1,6 +1,7 @@
-//! Measures one transfer: `transfer FILE COPY [direct|relay]`, two peers and a tracker, a thread each.
+//! Measures one transfer: `transfer FILE COPY [direct|relay]`, two peers and a tracker, a thread
+//! each.
 
-#![allow(clippy::print_stdout, reason = "it measures, and says what")]
+#![expect(clippy::print_stdout, reason = "it measures, and says what")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};

@@ -25,8 +25,8 @@ impl Clock {
     }
 }
 
-/// The deadline of one machine. Deadlines move later with every byte that comes; the timer is set anew
-/// only when it rang too early, or when the deadline moved earlier.
+/// The deadline of one machine. Deadlines move later with every byte that comes; the timer is set
+/// anew only when it rang too early, or when the deadline moved earlier.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     clock: Clock,

@@ -17,7 +17,8 @@ use towpath_core::session::Setup;
 use crate::Shared;
 use crate::link::{self, Carrier, Word};
 
-/// Dials a peer and runs the session. Ends when the node abandons it: the node decides for how long.
+/// Dials a peer and runs the session. Ends when the node abandons it: the node decides for how
+/// long.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     link: LinkId,
@@ -49,8 +50,8 @@ fn dial_error(error: &io::Error) -> DialError {
     }
 }
 
-/// Dials all addresses of a host, the next one when the one before failed or has kept us waiting; the
-/// first that answers is taken.
+/// Dials all addresses of a host, the next one when the one before failed or has kept us waiting;
+/// the first that answers is taken.
 pub(crate) async fn host(name: &str, port: u16) -> io::Result<TcpStream> {
     let mut addresses = lookup_host((name, port)).await?;
     let mut dials = FuturesUnordered::new();

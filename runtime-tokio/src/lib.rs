@@ -1,9 +1,9 @@
 //! Drives the Towpath core over TCP, WebSockets and HTTP on tokio.
 //!
 //! Nothing is decided here. A [`Peer`] is the node's task (`node.rs`), a task for each stream
-//! (`link.rs`), one for the relay (`relay.rs`) and one for calls to the tracker (`tracker.rs`), and two
-//! threads that read, verify and write chunks (`pool.rs`). They talk in small owned words over channels
-//! that have no limit of their own: the machines bound what is under way.
+//! (`link.rs`), one for the relay (`relay.rs`) and one for calls to the tracker (`tracker.rs`), and
+//! two threads that read, verify and write chunks (`pool.rs`). They talk in small owned words over
+//! channels that have no limit of their own: the machines bound what is under way.
 //!
 //! A current-thread runtime is enough, and faster than a multi-thread one:
 //!
@@ -184,8 +184,8 @@ impl Commands {
         self.shared.tell(input);
     }
 
-    /// Says where the chunks of `key` are: before `Share`, or before `Begin`. A later word replaces an
-    /// earlier one.
+    /// Says where the chunks of `key` are: before `Share`, or before `Begin`. A later word replaces
+    /// an earlier one.
     ///
     /// # Errors
     /// There is no thread left for an ordered output.

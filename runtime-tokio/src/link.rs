@@ -1,7 +1,7 @@
 //! One task per stream: a session, and the TCP connection or the circuit under it.
 //!
-//! Each turn takes all words that wait, writes once and reads once, so that neither waits for the other;
-//! only a turn in which nothing moved sleeps.
+//! Each turn takes all words that wait, writes once and reads once, so that neither waits for the
+//! other; only a turn in which nothing moved sleeps.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -27,7 +27,8 @@ use crate::{Shared, relay, yield_once};
 
 /// Slices of one vectored write; the kernel takes up to 1,024.
 const SLICES: usize = 64;
-/// How long a stream that is to be closed may take to send its last bytes and to see the other end's.
+/// How long a stream that is to be closed may take to send its last bytes and to see the other
+/// end's.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// What others tell a link's task.
@@ -285,8 +286,8 @@ impl Link {
         true
     }
 
-    /// Writes the last bytes, then waits for the other side to close too: a TCP socket that is closed
-    /// with bytes unread resets the connection, and our last words with it.
+    /// Writes the last bytes, then waits for the other side to close too: a TCP socket that is
+    /// closed with bytes unread resets the connection, and our last words with it.
     async fn close(&mut self, mut carrier: Carrier, words: &mut UnboundedReceiver<Word>) {
         while !self.queue.is_empty() {
             if self.write(&mut carrier) {

@@ -225,7 +225,8 @@ impl Driver {
         }
     }
 
-    /// Starts the task of a circuit's link; if we asked for the circuit it waits until that is open.
+    /// Starts the task of a circuit's link; if we asked for the circuit it waits until that is
+    /// open.
     fn circuit(&mut self, link: LinkId, setup: Setup, wait: bool) -> UnboundedSender<link::Word> {
         let shared = self.shared.clone();
         let circuit = Circuit::new(link, self.outlets.relay.clone());

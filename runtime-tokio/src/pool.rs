@@ -1,8 +1,8 @@
 //! Heavy work: reading, verifying and writing chunks, on two threads of our own.
 //!
-//! A job owns its buffer, and the buffer comes back with the result. The queue has no limit of its own:
-//! sessions bound the reads, downloads bound the writes. What may take as long as it likes has a thread
-//! of its own: a pipe whose reader stops, and the sync of what was written, now and then.
+//! A job owns its buffer, and the buffer comes back with the result. The queue has no limit of its
+//! own: sessions bound the reads, downloads bound the writes. What may take as long as it likes has
+//! a thread of its own: a pipe whose reader stops, and the sync of what was written, now and then.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -172,7 +172,8 @@ fn store(
         Some(Entry::Ordered { descriptor, .. }) => {
             let Descriptor { root, length_bytes, .. } = *descriptor;
             if merkle::verify_chunk(root, length_bytes, chunk.index, proof, &data) {
-                // The bytes stay in the buffer: the node hands them to the pipe when it is their turn.
+                // The bytes stay in the buffer: the node hands them to the pipe when it is their
+                // turn.
                 return (StoreResult::Written, data);
             }
             StoreResult::False

@@ -1,7 +1,7 @@
-//! Two peers and a tracker on the loopback: files and folders cross over TCP, through the relay, into a
-//! pipe.
+//! Two peers and a tracker on the loopback: files and folders cross over TCP, through the relay,
+//! into a pipe.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::fs;
 use std::io::{self, Write};

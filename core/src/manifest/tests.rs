@@ -1,3 +1,5 @@
+//! Manifests there and back, in pieces of any size, and every hostile one refused by its rule.
+
 use alloc::vec;
 use alloc::vec::Vec;
 

@@ -1,3 +1,5 @@
+//! Trees and proofs: whatever is true verifies, whatever is touched does not.
+
 use alloc::vec;
 use alloc::vec::Vec;
 

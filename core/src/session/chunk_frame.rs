@@ -138,8 +138,8 @@ pub(super) fn resize(buffer: &mut BytesMut, length: usize) {
     buffer.resize(length, 0);
 }
 
-/// Buffers come in few sizes. Small files are of any length, and an allocator that sorts by size would
-/// keep pages for each of them.
+/// Buffers come in few sizes. Small files are of any length, and an allocator that sorts by size
+/// would keep pages for each of them.
 const fn capacity_for(length: usize) -> usize {
     if length > READ_BYTES {
         length

@@ -1,4 +1,5 @@
-//! What a person does: share, get, again, elsewhere, in a pipe; with the real command on this machine.
+//! What a person does: share, get, again, elsewhere, in a pipe; with the real command on this
+//! machine.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;

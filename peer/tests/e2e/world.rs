@@ -1,5 +1,5 @@
-//! Runs the real `towpath` command for the tests of this folder: one data folder, children that are killed
-//! when the test ends, events read line by line with a bound on every wait.
+//! Runs the real `towpath` command for the tests of this folder: one data folder, children that are
+//! killed when the test ends, events read line by line with a bound on every wait.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;

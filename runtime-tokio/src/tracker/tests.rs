@@ -1,3 +1,5 @@
+//! Calls to trackers that answer, hang up, are slow, or say too much.
+
 use std::collections::VecDeque;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

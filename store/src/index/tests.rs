@@ -1,3 +1,5 @@
+//! Looking up chunks in the index of a manifest.
+
 use std::os::unix::fs::FileExt;
 
 use towpath_core::limits::CHUNK_BYTES;

@@ -1,7 +1,7 @@
 //! One WebSocket of the relay: messages in, messages out, in one task.
 //!
-//! Reading and writing are polled side by side, so that a peer that does not read is still heard. What
-//! the socket takes is reported to the hub, which grants the senders that much more.
+//! Reading and writing are polled side by side, so that a peer that does not read is still heard.
+//! What the socket takes is reported to the hub, which grants the senders that much more.
 
 use std::future::poll_fn;
 use std::net::IpAddr;

@@ -1,9 +1,9 @@
-//! WebSocket as the relay's server speaks it (RFC 6455): binary messages, and nothing allocated while
-//! a connection is idle.
+//! WebSocket as the relay's server speaks it (RFC 6455): binary messages, and nothing allocated
+//! while a connection is idle.
 //!
 //! The relay forwards a message in the buffer in which it came, and an idle connection should cost
-//! next to nothing. So a long message is read straight into a buffer of its size, unmasked there as it
-//! comes, and sent on with one vectored write that copies nothing. Between messages, bytes are
+//! next to nothing. So a long message is read straight into a buffer of its size, unmasked there as
+//! it comes, and sent on with one vectored write that copies nothing. Between messages, bytes are
 //! read into a piece of the stack.
 //!
 //! [`Decoder`] and [`Encoder`] know no socket; [`Web`] joins them with one.
@@ -122,8 +122,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Web<S> {
         Ok(incoming)
     }
 
-    /// Reads once: into the message that is coming if more of it is surely there, else onto the stack
-    /// and from there where it belongs.
+    /// Reads once: into the message that is coming if more of it is surely there, else onto the
+    /// stack and from there where it belongs.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Incoming>, End>> {
         let stream = Pin::new(&mut self.stream);
         if self.more

@@ -1,3 +1,5 @@
+//! Journals that end cleanly, end anywhere, and are damaged.
+
 use super::*;
 
 const ID: FileId = FileId([7; 32]);

@@ -23,8 +23,8 @@ pub(crate) enum Incoming {
     Close,
 }
 
-/// Turns bytes into messages. A message is never longer than the limit, and memory for it is taken as
-/// its bytes come.
+/// Turns bytes into messages. A message is never longer than the limit, and memory for it is taken
+/// as its bytes come.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     max_message_bytes: usize,
@@ -100,7 +100,8 @@ impl Decoder {
         self.unmask_last(bytes.len());
     }
 
-    /// Where the bytes of the message that is coming can be read to, with room for all of its frame.
+    /// Where the bytes of the message that is coming can be read to, with room for all of its
+    /// frame.
     pub(crate) fn room(&mut self) -> Option<bytes::buf::Limit<&mut BytesMut>> {
         let frame = self.frame.as_ref().filter(|frame| frame.kind == Kind::Data)?;
         if frame.left == 0 {
