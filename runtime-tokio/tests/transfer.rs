@@ -132,7 +132,7 @@ async fn crosses(policy: Policy, path: PathKind, length: usize) {
     assert_eq!(fs::read(&to).unwrap(), bytes(length));
     assert_eq!(progress.received_bytes, length as u64);
     assert_eq!(progress.by_path_bytes[path as usize], length as u64);
-    let me = fetcher.me().peer;
+    let me = fetcher.me();
     let complete = |event: &Event| {
         matches!(event, Event::Receiver { peer, path: over, done: true, .. }
             if *peer == me && *over == path)
