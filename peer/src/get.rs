@@ -18,7 +18,7 @@ use towpath_core::merkle::chunk_count;
 use towpath_core::node::{ContentsShape, Event, Input, PeerDropReason, Progress, Sink};
 use towpath_core::path::{PathKind, Reason};
 use towpath_core::{download, name};
-use towpath_store::{Opened, Prepared, Target};
+use towpath_store::{Opened, Prepared, Source, Target};
 use towpath_tokio::Content;
 
 use crate::cli;
@@ -28,6 +28,7 @@ use crate::run::{self, Context, Running};
 use crate::units;
 
 const CONTENT: ContentKey = ContentKey(0);
+const WHOLE_ALREADY: &str = "the target was whole already";
 
 /// Where the bytes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,11 @@ pub(crate) async fn get(
     if let Output::Inside(folder) = &output {
         std::fs::create_dir_all(folder)
             .map_err(|error| crate::settings::io_failure("cannot make", folder, &error))?;
+    }
+    if let Output::Named(target) = &output
+        && is_whole(target, &link, context, report).await?
+    {
+        return Ok(());
     }
     let sink = if output == Output::Pipe { Sink::Ordered } else { Sink::Store };
     let peer = run::start_peer(context, &args.network, link.tracker.clone()).await?;
@@ -297,12 +303,9 @@ impl Fetch<'_> {
         total_bytes: u64,
         report: &mut Report,
     ) -> Result<Step, Failure> {
-        report.end_bar();
         let progress = self.peer.progress(CONTENT).await;
-        let seconds = self.started.elapsed().as_secs_f64();
-        let [direct, punched, relay] = progress.by_path_bytes;
         let reason = match &self.reason {
-            _ if progress.received_bytes == 0 => "the target was whole already".to_owned(),
+            _ if progress.received_bytes == 0 => WHOLE_ALREADY.to_owned(),
             Some((_, reason)) => reason.to_string(),
             None => String::new(),
         };
@@ -310,13 +313,7 @@ impl Fetch<'_> {
             Kind::File => what.descriptor.length_bytes,
             Kind::Manifest => total_bytes.max(what.descriptor.length_bytes),
         });
-        report.event(&json!({
-            "event": "done", "length_bytes": length, "received_bytes": progress.received_bytes,
-            "seconds": seconds,
-            "by_path": { "direct": direct, "punched": punched, "relay": relay },
-            "reason": reason,
-        }));
-        report.say(&last_line(shown, length, seconds, &progress, &reason));
+        tell_done(shown, length, self.started.elapsed(), &progress, &reason, report);
         Ok(Step::Done)
     }
 
@@ -335,6 +332,51 @@ impl Fetch<'_> {
         let note = format!(", {} {people}{path}", progress.peers);
         report.progress("fetching", done.min(self.total_bytes), self.total_bytes, &note);
     }
+}
+
+/// Whether the target is what the link names, whole. Then nobody needs to be online.
+async fn is_whole(
+    target: &Path,
+    link: &Link,
+    context: &Context,
+    report: &mut Report,
+) -> Result<bool, Failure> {
+    if !target.exists() {
+        return Ok(false);
+    }
+    let started = Instant::now();
+    let (data, paths) = (context.data.path().to_path_buf(), [target.to_path_buf()]);
+    let work = move |told: &mut dyn FnMut(Prepared)| Source::prepare(&data, &paths, told);
+    // What cannot be read is not whole; opening it as a target will say why.
+    let Ok(found) = run::told(context, report, "checking", work).await else { return Ok(false) };
+    if found.descriptor().locator(link.secret.as_ref()) != link.locator {
+        return Ok(false);
+    }
+    let shown = target.display().to_string();
+    let nothing = Progress::default();
+    tell_done(&shown, found.length_bytes(), started.elapsed(), &nothing, WHOLE_ALREADY, report);
+    Ok(true)
+}
+
+/// The last event and the last line.
+fn tell_done(
+    shown: &str,
+    length: u64,
+    took: Duration,
+    progress: &Progress,
+    reason: &str,
+    report: &mut Report,
+) {
+    report.end_bar();
+    let seconds = took.as_secs_f64();
+    let [direct, punched, relay] = progress.by_path_bytes;
+    report.event(&json!({
+        "event": "done", "length_bytes": length, "received_bytes": progress.received_bytes,
+        "seconds": seconds,
+        "by_path": { "direct": direct, "punched": punched, "relay": relay },
+        "reason": reason,
+    }));
+    report.say(&last_line(shown, length, seconds, progress, reason));
 }
 
 fn last_line(shown: &str, length: u64, seconds: f64, progress: &Progress, reason: &str) -> String {

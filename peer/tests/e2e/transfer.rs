@@ -80,6 +80,11 @@ fn a_whole_target_needs_nothing_and_another_is_not_touched() {
 
     assert!(world.run(&["get", &share.link, "-o", "b", "--force"]).status.success());
     assert_eq!(std::fs::metadata(world.path("b")).unwrap().len(), 700_000);
+
+    let link = share.link.clone();
+    assert_eq!(share.stop(), Some(0));
+    let alone = world.run(&["get", &link, "-o", "b", "--json"]);
+    assert!(alone.status.success(), "nobody needs to be online: {}", text(&alone.stdout));
 }
 
 #[test]
