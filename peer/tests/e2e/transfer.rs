@@ -235,3 +235,27 @@ fn a_changed_source_ends_in_a_sentence_and_no_file() {
     assert!(!world.path("b").exists());
     assert!(text(&got.stdout).contains("changed"), "{}", text(&got.stdout));
 }
+
+#[test]
+fn many_commands_of_one_user_run_at_once_on_every_path() {
+    let world = World::new();
+    world.file("a", 1_200_000);
+    world.file("b", 900_000);
+    // Two of the three share the same file.
+    let shares = [world.share(&["a"]), world.share(&["b"]), world.share(&["a"])];
+    let mut gets = Vec::new();
+    for (number, share) in shares.iter().enumerate() {
+        for path in ["direct", "relay"] {
+            let target = format!("{number}-{path}");
+            let args = ["get", &share.link, "-o", &target, "--path", path];
+            gets.push((target.clone(), world.towpath(&args).spawn().unwrap()));
+        }
+    }
+    for (target, get) in gets {
+        let got = finish(get);
+        assert!(got.status.success(), "{target}: {}", text(&got.stderr));
+        let source = if target.starts_with('1') { "b" } else { "a" };
+        let (is, should) = (world.path(&target), world.path(source));
+        assert_eq!(std::fs::read(is).unwrap(), std::fs::read(should).unwrap(), "{target}");
+    }
+}
