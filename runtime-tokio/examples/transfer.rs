@@ -16,6 +16,10 @@ use towpath_store::{Opened, Source, Target};
 use towpath_tokio::{Content, Peer, PeerConfig, blocking};
 use towpath_tracker::{Config, Listen, Tracker};
 
+/// As in the binaries: glibc gives the top of its heap back after every burst.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const KEY: ContentKey = ContentKey(1);
 
 fn main() {

@@ -34,6 +34,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -135,10 +136,12 @@ impl Peer {
 
         let mut services = JoinSet::new();
         services.spawn(listen::run(listener, to_node));
-        services.spawn(relay::run(shared.clone(), tracker.clone(), client, for_relay));
-        services.spawn(tracker::run(shared.clone(), tracker, for_tracker));
+        services.spawn(tracker::run(shared.clone(), tracker.clone(), for_tracker));
+        let mut relay = JoinSet::new();
+        relay.spawn(relay::run(shared.clone(), tracker, client, for_relay));
         let outlets = node::Outlets { relay: to_relay, calls, events: tell };
-        let task = tokio::spawn(node::run(shared.clone(), node, outlets, from_all, services));
+        let tasks = node::Tasks { relay, services };
+        let task = tokio::spawn(node::run(shared.clone(), node, outlets, from_all, tasks));
         let commands = Commands { shared };
         Ok(Self { events, commands, me, listen_addr, task: AbortOnDropHandle::new(task) })
     }
@@ -214,6 +217,10 @@ impl Commands {
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("it ends, and panics are ours")
 }
+
+/// How long a stream that is to be closed may take to send its last bytes and to see the other
+/// end's.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What all tasks of a peer have in common.
 struct Shared {

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::{select, time};
 use towpath_core::id::LinkId;
-use towpath_core::limits::{MAX_READS_PER_SESSION, READ_BYTES};
+use towpath_core::limits::{
+    CHUNK_BYTES, MAX_READS_PER_SESSION, MAX_SEND_BACKLOG_BYTES, READ_BYTES,
+};
 use towpath_core::node;
 use towpath_core::output::Output;
 use towpath_core::relay::client;
@@ -23,13 +24,12 @@ use towpath_core::wire::{RequestId, Unavailable};
 
 use crate::clock::Alarm;
 use crate::pool::Job;
-use crate::{Shared, relay, yield_once};
+use crate::{CLOSING, Shared, relay, yield_once};
 
 /// Slices of one vectored write; the kernel takes up to 1,024.
 const SLICES: usize = 64;
-/// How long a stream that is to be closed may take to send its last bytes and to see the other
-/// end's.
-const CLOSING: Duration = Duration::from_secs(2);
+/// Buffers of chunks that are on their way between the disk and the stream of a busy link.
+const FRAMES: usize = MAX_READS_PER_SESSION + MAX_SEND_BACKLOG_BYTES / CHUNK_BYTES;
 
 /// What others tell a link's task.
 pub(crate) enum Word {
@@ -108,6 +108,7 @@ pub(crate) async fn run(
         read_max: 0,
         buffer: BytesMut::new(),
         frames: Vec::new(),
+        known: false,
         closing: false,
     };
     link.drain();
@@ -128,6 +129,8 @@ struct Link {
     buffer: BytesMut,
     /// Buffers of chunks that were written, for the next ones.
     frames: Vec<BytesMut>,
+    /// Whether the other side has proven who it is.
+    known: bool,
     closing: bool,
 }
 
@@ -193,6 +196,7 @@ impl Link {
                 }
                 Output::Transmit(Transmit::CloseStream) => self.closing = true,
                 Output::Event(event) => {
+                    self.known |= matches!(event, Event::Established { .. });
                     self.closing |= matches!(event, Event::Closed(_));
                     self.shared.tell(node::Input::Session { link: self.link, event });
                 }
@@ -245,7 +249,7 @@ impl Link {
         while self.queue.front().is_some_and(|first| self.written >= first.len()) {
             let Some(first) = self.queue.pop_front() else { return };
             self.written -= first.len();
-            if self.frames.len() < MAX_READS_PER_SESSION
+            if self.frames.len() < FRAMES
                 && let Ok(buffer) = first.try_into_mut()
                 && buffer.capacity() >= READ_BYTES
             {
@@ -287,7 +291,8 @@ impl Link {
     }
 
     /// Writes the last bytes, then waits for the other side to close too: a TCP socket that is
-    /// closed with bytes unread resets the connection, and our last words with it.
+    /// closed with bytes unread resets the connection, and our last words with it. Strangers are
+    /// not waited for: there may be any number of them.
     async fn close(&mut self, mut carrier: Carrier, words: &mut UnboundedReceiver<Word>) {
         while !self.queue.is_empty() {
             if self.write(&mut carrier) {
@@ -299,9 +304,10 @@ impl Link {
             }
         }
         let Carrier::Tcp(mut stream) = carrier else { return };
-        let _ = stream.shutdown().await;
-        self.buffer.resize(READ_BYTES, 0);
-        while stream.read(&mut self.buffer).await.is_ok_and(|bytes| bytes > 0) {}
+        if self.known && stream.shutdown().await.is_ok() {
+            let mut rest = vec![0; 16 * 1024];
+            while stream.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
+        }
     }
 }
 

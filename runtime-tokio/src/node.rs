@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::select;
@@ -21,12 +20,10 @@ use crate::clock::Alarm;
 use crate::link::{self, Carrier, Circuit};
 use crate::pool::Job;
 use crate::tracker::Call;
-use crate::{Shared, dial, relay, yield_once};
+use crate::{CLOSING, Shared, dial, relay, yield_once};
 
 /// Words taken at once.
 const BATCH: usize = 256;
-/// How long links may take to send their last words when all is stopped.
-const CLOSING: Duration = Duration::from_secs(2);
 
 /// What others tell the node's task.
 pub(crate) enum Word {
@@ -59,13 +56,21 @@ pub(crate) struct Outlets {
     pub(crate) events: UnboundedSender<Event>,
 }
 
-/// Runs the node until it has stopped. `services` are the tasks that live as long as it.
+/// The tasks that live as long as the node's.
+pub(crate) struct Tasks {
+    /// The relay's. It ends by itself when nobody can speak to it any more.
+    pub(crate) relay: JoinSet<()>,
+    /// The others.
+    pub(crate) services: JoinSet<()>,
+}
+
+/// Runs the node until it has stopped.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     node: Node,
     outlets: Outlets,
     mut words: UnboundedReceiver<Word>,
-    services: JoinSet<()>,
+    mut tasks: Tasks,
 ) {
     let alarm = Alarm::new(shared.clock);
     let mut driver = Driver {
@@ -93,9 +98,11 @@ pub(crate) async fn run(
         }
         yield_once().await;
     }
+    drop(tasks.services);
     let said = async { while driver.tasks.join_next().await.is_some() {} };
     let _ = time::timeout(CLOSING, said).await;
-    drop(services);
+    drop(driver);
+    let _ = time::timeout(CLOSING, tasks.relay.join_next()).await;
 }
 
 struct Driver {

@@ -11,10 +11,11 @@ use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{Error, Message};
 use async_tungstenite::{WebSocketStream, client_async_with_config};
 use bytes::{Bytes, BytesMut};
-use futures_util::{Sink, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::select;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
+use tokio::time;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use towpath_core::id::{Instance, LinkId};
 use towpath_core::limits::MAX_RELAY_PAYLOAD_BYTES;
@@ -25,7 +26,7 @@ use towpath_core::relay::frame::{DATA_HEADER_BYTES, SUBPROTOCOL};
 
 use crate::clock::Alarm;
 use crate::tracker::Tracker;
-use crate::{Shared, link, tls, yield_once};
+use crate::{CLOSING, Shared, link, tls, yield_once};
 
 /// What one read takes at most, and what is gathered before one write: two whole frames.
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -46,7 +47,7 @@ pub(crate) enum Word {
 
 type Socket = WebSocketStream<Compat<Box<dyn tls::Stream>>>;
 
-/// Runs the relay client for as long as the peer lives.
+/// Runs the relay client until nobody can speak to it any more.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     tracker: Arc<Tracker>,
@@ -62,6 +63,7 @@ pub(crate) async fn run(
         links: BTreeMap::new(),
         connecting: JoinSet::new(),
         wire: None,
+        closing: JoinSet::new(),
     };
     let mut batch = Vec::with_capacity(BATCH);
     relay.drain();
@@ -69,7 +71,7 @@ pub(crate) async fn run(
         select! {
             count = words.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
-                    return;
+                    break;
                 }
                 for word in batch.drain(..) {
                     relay.take(word);
@@ -80,11 +82,14 @@ pub(crate) async fn run(
                 // A task that panicked is our own bug, and has said so.
                 relay.connected(socket.unwrap_or_else(|error| Err(error.to_string())));
             }
+            Some(_) = relay.closing.join_next() => {}
             () = relay.alarm.ring() => relay.input(Input::Tick),
         }
         // Whoever got something from this turn works on it before the next.
         yield_once().await;
     }
+    relay.close();
+    while relay.closing.join_next().await.is_some() {}
 }
 
 struct Relay {
@@ -95,9 +100,17 @@ struct Relay {
     links: BTreeMap<LinkId, UnboundedSender<link::Word>>,
     connecting: JoinSet<Result<Socket, String>>,
     wire: Option<Wire>,
+    /// WebSockets that are sending their last.
+    closing: JoinSet<()>,
 }
 
 impl Relay {
+    fn close(&mut self) {
+        if let Some(wire) = self.wire.take() {
+            self.closing.spawn(wire.close());
+        }
+    }
+
     fn take(&mut self, word: Word) {
         let input = match word {
             Word::Input(input) => {
@@ -169,7 +182,7 @@ impl Relay {
             }
             Transmit::Disconnect => {
                 self.connecting = JoinSet::new();
-                self.wire = None;
+                self.close();
             }
             Transmit::Deliver { link, bytes } => self.tell(link, link::Word::Deliver(bytes)),
             Transmit::Writable { link, bytes } => self.tell(link, link::Word::Writable(bytes)),
@@ -251,6 +264,20 @@ impl Wire {
             news.came = wire.poll_read(cx);
         }
         if news.flushed == 0 && news.came.is_none() { Poll::Pending } else { Poll::Ready(news) }
+    }
+
+    /// Sends what waits and closes; as with a TCP stream of a link, not before the other end does.
+    async fn close(mut self) {
+        let closing = async {
+            while let Some(message) = self.queue.pop_front() {
+                self.socket.feed(Message::Binary(message)).await?;
+            }
+            self.socket.close(None).await?;
+            while self.socket.next().await.transpose()?.is_some_and(|last| !last.is_close()) {}
+            Ok::<(), Error>(())
+        };
+        // An end that does not come in time, or is rough, is one too.
+        let _ = time::timeout(CLOSING, closing).await;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {

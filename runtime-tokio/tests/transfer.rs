@@ -132,13 +132,14 @@ async fn crosses(policy: Policy, path: PathKind, length: usize) {
     assert_eq!(fs::read(&to).unwrap(), bytes(length));
     assert_eq!(progress.received_bytes, length as u64);
     assert_eq!(progress.by_path_bytes[path as usize], length as u64);
+    // Its last words arrive although it goes at once.
     let me = fetcher.me();
+    timeout(PATIENCE, fetcher.stop()).await.unwrap();
     let complete = |event: &Event| {
         matches!(event, Event::Receiver { peer, path: over, done: true, .. }
             if *peer == me && *over == path)
     };
     event(&mut seeder, complete).await;
-    timeout(PATIENCE, fetcher.stop()).await.unwrap();
     timeout(PATIENCE, seeder.stop()).await.unwrap();
     timeout(PATIENCE, tracker.shutdown()).await.unwrap();
 }
