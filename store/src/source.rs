@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::index::{Found, Index};
 use crate::limits::OPEN_FILES;
 use crate::lock;
-use crate::tree::read_proof;
+use crate::tree::{ProofReader, read_proof};
 use base::Base;
 use cache::Stored;
 use list::Stat;
@@ -72,6 +72,7 @@ pub struct Source {
     index: Option<Index>,
     /// Files that were read lately, by the number of their entry.
     open: Mutex<VecDeque<(u64, Arc<Open>)>>,
+    proofs: ProofReader,
 }
 
 #[derive(Debug)]
@@ -168,7 +169,8 @@ impl Source {
         let mut frame = ChunkFrame::new(request, length, hashes, buffer);
         let layout = TreeLayout::new(spot.length_bytes);
         let nodes = self.stored.tree();
-        read_proof(&nodes, spot.first_node, layout, spot.number, frame.proof_mut())
+        self.proofs
+            .read(&nodes, spot.first_node, layout, spot.number, frame.proof_mut())
             .map_err(failed)?;
         let open = self.open(&spot)?;
         let read = read_frame(&open.file, spot.number * CHUNK_BYTES as u64, &mut frame);

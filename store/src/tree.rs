@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use towpath_core::id::Hash;
 use towpath_core::merkle::TreeLayout;
@@ -54,6 +54,51 @@ pub(crate) fn read_proof(
         }
     }
     Ok(())
+}
+
+/// Reads proofs one after another. Chunks are mostly asked for in order, and then all but the lowest
+/// siblings are those of the chunk before: two nodes a chunk are read instead of one a level.
+#[derive(Debug, Default)]
+pub(crate) struct ProofReader {
+    last: Mutex<Proof>,
+}
+
+#[derive(Debug, Default)]
+struct Proof {
+    first: u64,
+    index: u64,
+    bytes: Vec<u8>,
+}
+
+impl ProofReader {
+    /// As [`read_proof`], always for the same tree.
+    pub(crate) fn read(
+        &self,
+        tree: &Section,
+        first: u64,
+        layout: TreeLayout,
+        index: u64,
+        out: &mut [u8],
+    ) -> io::Result<()> {
+        // Somebody else reads at this moment: waiting would cost more than reading.
+        let Ok(mut last) = self.last.try_lock() else {
+            return read_proof(tree, first, layout, index, out);
+        };
+        let known = if last.first == first { last.bytes.as_chunks::<32>().0 } else { &[] };
+        let places = out.as_chunks_mut::<32>().0;
+        for (level, (sibling, place)) in layout.proof(index).zip(places).enumerate() {
+            match (sibling, known.get(level)) {
+                (_, Some(same)) if index >> level == last.index >> level => *place = *same,
+                (Ok(position), _) => tree.read_exact_at(place, (first + position) * NODE_BYTES)?,
+                (Err(padding), _) => *place = padding.0,
+            }
+        }
+        let last = &mut *last;
+        (last.first, last.index) = (first, index);
+        last.bytes.clear();
+        last.bytes.extend_from_slice(out);
+        Ok(())
+    }
 }
 
 /// Writes nodes that become known level by level, each level from left to right: neighbours at
@@ -138,9 +183,18 @@ mod tests {
                 }
             }
             let file = Arc::new(writer.into_file().unwrap());
+            let reader = ProofReader::default();
             let tree = Section::whole(file, (first + layout.nodes()) * NODE_BYTES);
             for chunk in 0..chunks {
                 let mut proof = vec![0; 32 * proof_length(length)];
+                read_proof(&tree, first, layout, chunk, &mut proof).unwrap();
+                let mut again = vec![0; proof.len()];
+                reader.read(&tree, first, layout, chunk, &mut again).unwrap();
+                assert_eq!(again, proof, "in order");
+                let other = chunk * 7 % chunks;
+                read_proof(&tree, first, layout, other, &mut proof).unwrap();
+                reader.read(&tree, first, layout, other, &mut again).unwrap();
+                assert_eq!(again, proof, "in any order");
                 read_proof(&tree, first, layout, chunk, &mut proof).unwrap();
                 for (sibling, read) in layout.proof(chunk).zip(proof.chunks(32)) {
                     let want = sibling.map_or_else(|hash| hash, |p| nodes[p as usize].unwrap());

@@ -34,6 +34,7 @@ use crate::index::{Index, ReadError};
 use crate::limits::{
     HASH_JOB_BYTES, HASH_JOB_FILES, MAX_HASH_JOBS, MAX_WAITING_ENTRIES, TIMESTAMP_TICK,
 };
+use crate::tree::ProofReader;
 use crate::tree::{NODE_BYTES, NodeWriter, Section};
 
 /// See [`Source::prepare`].
@@ -75,7 +76,15 @@ fn source(name: String, base: Base, stored: Stored, hashed_bytes: u64) -> Result
         Kind::File => None,
         Kind::Manifest => Some(check_manifest(stored.manifest(), &base)?),
     };
-    Ok(Source { name, base, stored, hashed_bytes, index, open: Mutex::default() })
+    Ok(Source {
+        name,
+        base,
+        stored,
+        hashed_bytes,
+        index,
+        open: Mutex::default(),
+        proofs: ProofReader::default(),
+    })
 }
 
 /// Reads our own manifest as a receiver would.
