@@ -73,6 +73,10 @@ pub(crate) async fn get(
     let link: Link =
         args.link.parse().map_err(|error| Failure::new("bad_link", format!("{error}")))?;
     let output = Output::new(args.output);
+    if output == Output::Pipe && report.is_json() {
+        let text = "--json and -o - both want standard output; leave one out";
+        return Err(Failure::new("usage", text));
+    }
     if let Output::Inside(folder) = &output {
         std::fs::create_dir_all(folder)
             .map_err(|error| crate::settings::io_failure("cannot make", folder, &error))?;

@@ -31,6 +31,11 @@ impl Report {
         Self { json, quiet, bar: None, meter: Meter::default(), last_line: None }
     }
 
+    /// Whether standard output belongs to `--json`.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A line for people.
     pub(crate) fn say(&self, line: &str) {
         if self.quiet || self.json {

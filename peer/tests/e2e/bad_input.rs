@@ -31,6 +31,9 @@ fn wrong_usage_has_its_code() {
     fails(&["get"], 2, "usage");
     fails(&["share"], 2, "usage");
     fails(&["share", "x", "--limit-up", "fast"], 2, "rate");
+    let link = format!("http://127.0.0.1:1/f/{LOCATOR}#{SECRET}");
+    let got = World::new().run(&["get", &link, "-o", "-", "--json"]);
+    assert_eq!(got.status.code(), Some(2));
 }
 
 #[test]
