@@ -11,7 +11,7 @@
 //! arrival it is wanted again at once. What our disk refused is wanted again after a pause.
 //!
 //! # Which chunk ([`rarity`]; P6 to P9)
-//! The rarest that the peer has, ties by number; or in order, within a window.
+//! The rarest that the peer has, equally rare ones in turn; or in order, within a window.
 //!
 //! # How many ([`pipeline`]; P10 to P13)
 //! A peer that has not proven a chunk: one. Else twice its bandwidth-delay product. All together at
@@ -52,7 +52,8 @@ use crate::wire::Unavailable;
 /// In which order chunks are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Rarest first, ties in the order of their numbers: bytes go to a file.
+    /// Rarest first, equally rare ones by their numbers, round from one that is drawn: bytes go to
+    /// a file.
     Rarest,
     /// In order of their numbers, and at most this far ahead of the first one that was not yet
     /// [`Input::Consumed`]: bytes go to a pipe.
@@ -214,7 +215,16 @@ impl Download {
     /// A download that lacks what `config.have` lacks. `config.chunks` is at most
     /// [`crate::limits::MAX_SHARE_CHUNKS`]: the owner refuses larger shares before.
     #[must_use]
-    pub fn new(now: Instant, _rng: Rng, config: Config) -> Self {
+    pub fn new(now: Instant, mut rng: Rng, config: Config) -> Self {
+        let first = match config.order {
+            Order::Rarest => rng.below(config.chunks),
+            Order::Sequential { .. } => 0,
+        };
+        Self::beginning_at(now, first, config)
+    }
+
+    /// A download in which chunk `first` has the first turn.
+    fn beginning_at(now: Instant, first: u64, config: Config) -> Self {
         let mut had = ChunkSet::empty(config.chunks);
         let had_count = config.have.iter().map(|chunk| u64::from(had.insert(chunk))).sum();
         let mut download = Self {
@@ -224,7 +234,7 @@ impl Download {
             had,
             had_count,
             due: 0,
-            wanted: Wanted::new(config.chunks),
+            wanted: Wanted::new(config.chunks, first),
             view_of_all: View::default(),
             flights: BTreeMap::new(),
             storing: BTreeMap::new(),

@@ -209,9 +209,10 @@ impl Download {
         let views: alloc::vec::Vec<_> = partial.collect();
         let key = if self.order == Order::Rarest { views.len() as u8 } else { 0 };
         self.wanted.want(chunk, key);
-        self.view_of_all.offer(key, chunk);
+        let turn = self.wanted.turn(chunk);
+        self.view_of_all.offer(key, turn);
         for view in views {
-            view.offer(key, chunk);
+            view.offer(key, turn);
         }
     }
 }

@@ -149,7 +149,7 @@ impl Download {
                 self.wanted.shift(chunk, true);
             }
             if let Some(key) = self.wanted.key(chunk) {
-                view.offer(key, chunk);
+                view.offer(key, self.wanted.turn(chunk));
             }
         }
         self.fill = Fill::One(link);

@@ -137,7 +137,10 @@ impl Scenario {
         if !self.faults.is_empty() || self.sharers != 1 || self.sort == Sort::Crowd {
             return Ok(());
         }
-        let finished = world.hosts.iter().filter(|host| host.seen.finished_at.is_some()).count();
+        // Who has just finished may not have been heard yet.
+        let heard = |at: Instant| world.now.since(at) > Duration::from_secs(3);
+        let finished =
+            world.hosts.iter().filter(|host| host.seen.finished_at.is_some_and(heard)).count();
         let done = world.hosts.iter().map(|host| host.seen.done).sum::<u64>();
         if done < finished as u64 {
             return Err(format!("{finished} finished, and only {done} said so"));
@@ -184,7 +187,7 @@ impl Scenario {
         let content = world.hosts[0].content();
         let served = world.hosts[0].seen.served_bytes;
         let getters = world.hosts.len() as u64 - 1;
-        if served > content.length_bytes() * getters {
+        if served > content.length_bytes() * getters * 3 / 4 {
             let length = content.length_bytes();
             return Err(format!("the sharer gave {served} bytes of {length} to {getters} getters"));
         }

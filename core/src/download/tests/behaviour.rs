@@ -16,7 +16,7 @@ struct Hand {
 
 impl Hand {
     fn new(chunks: u64, order: Order) -> Self {
-        let download = Download::new(Instant::ZERO, Rng::new([0; 32]), config(chunks, order));
+        let download = Download::beginning_at(Instant::ZERO, 0, config(chunks, order));
         Self { download, now: Instant::ZERO }
     }
 
@@ -99,6 +99,23 @@ fn the_rarest_comes_first_and_seeders_do_not_count() {
     // Chunks 4 and 5 are had by the seeder alone, 0 by one more, 1 and 2 by two more, 3 by one
     // more.
     assert_eq!(requests, [(1, 0), (2, 3), (3, 4)]);
+}
+
+/// P8.
+#[test]
+fn equally_rare_chunks_are_asked_for_round_from_one_that_is_drawn() {
+    let firsts = |seed| {
+        let rng = Rng::new([seed; 32]);
+        let download = Download::new(Instant::ZERO, rng, config(100, Order::Rarest));
+        let mut hand = Hand { download, now: Instant::ZERO };
+        let first = hand.join(ONE)[0].1;
+        let mut all: Vec<u64> = hand.prove(ONE, first).iter().map(|(_, chunk)| *chunk).collect();
+        let expected: Vec<u64> = (1..=all.len() as u64).map(|n| (first + n) % 100).collect();
+        assert_eq!(all, expected);
+        all.insert(0, first);
+        all
+    };
+    assert_ne!(firsts(1), firsts(2), "two requesters that begin together can help each other");
 }
 
 /// P9.
