@@ -475,7 +475,7 @@ fn two_that_fetch_from_each_other_end_with_one_link() {
     world.run(500, |_| false);
     world.get(0, 2, second, 7);
     world.get(1, 2, first, 7);
-    world.run(3_000, |_| false);
+    world.run(1_500, |_| false);
     assert_eq!((world.links(0), world.links(1)), (1, 1), "one link carries both");
     let done = |world: &World| {
         let over = |event: &Event| matches!(event, Event::SpaceComplete(ContentKey(2), _));
