@@ -28,17 +28,18 @@ pub(crate) fn iperf() -> Result<Row, String> {
     let mut command = Command::new("iperf3");
     let server = Measured::start(quiet(command.args(["-s", "-1", "-p", &port])))?;
     let end = Instant::now() + Duration::from_secs(5);
-    let output = loop {
+    let json = loop {
         let mut client = Command::new("iperf3");
         let args = ["-c", "127.0.0.1", "-p", &port, "-t", "2", "-J"];
         let output = client.args(args).output().map_err(|error| format!("iperf3: {error}"))?;
-        if output.status.success() || Instant::now() > end {
-            break output;
+        let json: serde_json::Value =
+            serde_json::from_slice(&output.stdout).map_err(|_| "iperf3 said nothing".to_owned())?;
+        // It ends with 0 also where the server does not listen yet.
+        if json["error"].is_null() || Instant::now() > end {
+            break json;
         }
     };
     let cost = server.stop();
-    let json: serde_json::Value =
-        serde_json::from_slice(&output.stdout).map_err(|_| "iperf3 said nothing".to_owned())?;
     let sum = &json["end"]["sum_received"];
     match (sum["bytes"].as_u64(), sum["seconds"].as_f64()) {
         (Some(bytes), Some(seconds)) => Ok(Row {
