@@ -64,8 +64,8 @@ pub const MAX_INCOMING_REQUESTS: usize = 1_024;
 pub const READ_BYTES: usize = 272 * 1024;
 /// The same while no chunk is awaited, so that an idle link needs no large buffer.
 pub const IDLE_READ_BYTES: usize = 16 * 1024;
-/// Free chunk buffers that a busy session keeps for the next chunks (4 MiB): about as many are on their
-/// way between cipher and disk.
+/// Free chunk buffers that a busy session keeps for the next chunks (4 MiB): about as many are on
+/// their way between cipher and disk.
 pub const MAX_SPARE_CHUNK_BUFFERS: usize = 16;
 /// Everything that a session may have handed to its stream beyond chunks: the have-set of the
 /// largest share (8 MiB), and room.

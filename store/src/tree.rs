@@ -56,8 +56,9 @@ pub(crate) fn read_proof(
     Ok(())
 }
 
-/// Reads proofs one after another. Chunks are mostly asked for in order, and then all but the lowest
-/// siblings are those of the chunk before: two nodes a chunk are read instead of one a level.
+/// Reads proofs one after another. Chunks are mostly asked for in order, and then all but the
+/// lowest siblings are those of the chunk before: two nodes a chunk are read instead of one a
+/// level.
 #[derive(Debug, Default)]
 pub(crate) struct ProofReader {
     last: Mutex<Proof>,

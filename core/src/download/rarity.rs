@@ -1,9 +1,9 @@
-//! Which chunks are wanted, and which of them a peer is asked for next: the rarest, and among equally
-//! rare ones the next in turn.
+//! Which chunks are wanted, and which of them a peer is asked for next: the rarest, and among
+//! equally rare ones the next in turn.
 //!
-//! The *turn* goes once round all chunks, from one that is drawn for each download. So requesters that
-//! begin together at one seeder do not all ask it for the same chunks, but have something for each
-//! other soon; and files are still written mostly in order.
+//! The *turn* goes once round all chunks, from one that is drawn for each download. So requesters
+//! that begin together at one seeder do not all ask it for the same chunks, but have something for
+//! each other soon; and files are still written mostly in order.
 //!
 //! A chunk's *key* is the number of peers that have it without having everything. A peer that has
 //! everything adds one to every chunk alike and so changes no order: it costs nothing per chunk. A
