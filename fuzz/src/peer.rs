@@ -4,6 +4,8 @@
 //! all of them wait, and what they want of the outside comes out as [`Effect`]s for the
 //! [`crate::world`].
 
+mod links;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -14,10 +16,12 @@ use towpath_core::node::{self, CallId, Event, IncomingFrom, Node};
 use towpath_core::output::Output;
 use towpath_core::relay::client::{self, Client};
 use towpath_core::rng::Rng;
-use towpath_core::session::{self, Session, Setup};
+use towpath_core::session::{self, Setup};
 use towpath_core::time::Instant;
 use towpath_core::tracker_api::Request;
 use towpath_core::wire::RequestId;
+
+use self::links::{Carrier, Link, circuit};
 
 /// What a peer wants of the outside.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub enum Effect {
     Deliver(ContentKey, ChunkRef, BytesMut),
     /// Something for the application.
     Tell(Event),
+    /// A session ended because the other side broke this rule.
+    Accuse(&'static str),
 }
 
 /// What comes to a peer.
@@ -67,32 +73,6 @@ pub enum Work {
     Dialled(LinkId),
     /// A stream came in; the world's number for it.
     Incoming(u64, SocketAddr),
-}
-
-/// What carries a link.
-#[derive(Debug)]
-enum Carrier {
-    /// A stream of the world.
-    Tcp,
-    /// A circuit of our relay client.
-    Circuit {
-        writable_bytes: usize,
-        unsent: VecDeque<Bytes>,
-        unread: VecDeque<BytesMut>,
-        read: usize,
-        /// The session hears of the end when it has read everything.
-        ended: Option<String>,
-    },
-}
-
-#[derive(Debug)]
-struct Link {
-    setup: Setup,
-    carrier: Carrier,
-    session: Option<Session>,
-    /// Its session is over; what is unsent is still sent.
-    closed: bool,
-    deadline: Instant,
 }
 
 /// One peer.
@@ -192,6 +172,14 @@ impl Peer {
         assert!(self.deadline() > now, "a machine would spin: {:?}", self.deadline());
     }
 
+    /// Ticks everything, due or not: a timeout may come early.
+    pub fn tick_early(&mut self, now: Instant) {
+        self.work.push_back(Work::Node(node::Input::Tick));
+        self.work.push_back(Work::Client(client::Input::Tick));
+        self.work.extend(self.links.keys().map(|id| Work::Session(*id, session::Input::Tick)));
+        self.run(now);
+    }
+
     /// Takes one input and drains everything.
     pub fn input(&mut self, now: Instant, work: Work) {
         self.work.push_back(work);
@@ -202,6 +190,9 @@ impl Peer {
         while let Some(work) = self.work.pop_front() {
             match work {
                 Work::Node(input) => {
+                    if let node::Input::DialFailed { link, .. } = &input {
+                        self.links.remove(link);
+                    }
                     self.node.handle_input(now, input);
                     self.drain_node();
                 }
@@ -218,126 +209,6 @@ impl Peer {
                 }
             }
         }
-    }
-
-    /// The link's stream is open: its session starts.
-    fn open(&mut self, now: Instant, id: LinkId) {
-        let mut ephemeral = [0; 32];
-        for part in ephemeral.chunks_mut(8) {
-            part.copy_from_slice(&self.keys.next_u64().to_be_bytes());
-        }
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.session.is_none()) else {
-            return;
-        };
-        let config = session::Config {
-            setup: link.setup.clone(),
-            secret_key: self.secret_key,
-            ephemeral,
-            channel_binding: Vec::new(),
-        };
-        link.session = Some(Session::new(now, self.rng.fork("session", id.0), config));
-        self.session(now, id, None);
-    }
-
-    fn session(&mut self, now: Instant, id: LinkId, input: Option<session::Input>) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let Some(session) = &mut link.session else { return };
-        if let Some(input) = input {
-            session.handle_input(now, input);
-        }
-        let mut closed = false;
-        loop {
-            match session.poll_output() {
-                Output::Timeout(at) => {
-                    link.deadline = at;
-                    break;
-                }
-                Output::Event(event) => {
-                    closed |= matches!(event, session::Event::Closed(_));
-                    self.work.push_back(Work::Node(node::Input::Session { link: id, event }));
-                }
-                Output::Transmit(transmit) => match (transmit, &mut link.carrier) {
-                    (session::Transmit::ReadChunk { request, content, chunk }, _) => {
-                        self.effects.push(Effect::ReadChunk(id, request, content, chunk));
-                    }
-                    (session::Transmit::Send(bytes), Carrier::Tcp) => {
-                        self.effects.push(Effect::Write(id, bytes));
-                    }
-                    (session::Transmit::Read { max }, Carrier::Tcp) => {
-                        self.effects.push(Effect::Read(id, max));
-                    }
-                    (session::Transmit::CloseStream, Carrier::Tcp) => {
-                        self.effects.push(Effect::Close(id));
-                    }
-                    (session::Transmit::Send(bytes), Carrier::Circuit { unsent, .. }) => {
-                        unsent.push_back(bytes);
-                    }
-                    (session::Transmit::Read { max }, Carrier::Circuit { read, .. }) => *read = max,
-                    (session::Transmit::CloseStream, Carrier::Circuit { .. }) => closed = true,
-                },
-            }
-        }
-        link.closed |= closed;
-        if closed {
-            link.deadline = Instant::NEVER;
-        }
-        self.circuit(id);
-        self.forget_if_over(id);
-    }
-
-    /// The link of a closed session goes when nothing of it is left to send.
-    fn forget_if_over(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(&id).filter(|link| link.closed) else { return };
-        match &link.carrier {
-            Carrier::Tcp => self.effects.push(Effect::Close(id)),
-            Carrier::Circuit { unsent, .. } if !unsent.is_empty() => return,
-            Carrier::Circuit { .. } => {
-                self.work.push_back(Work::Client(client::Input::Close { link: id }));
-            }
-        }
-        self.links.remove(&id);
-    }
-
-    /// Moves bytes between a session and its circuit, as far as both sides allow.
-    fn circuit(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let Carrier::Circuit { writable_bytes, unsent, unread, read, ended } = &mut link.carrier
-        else {
-            return;
-        };
-        while *writable_bytes > 0 {
-            let Some(mut bytes) = unsent.pop_front() else { break };
-            let now = bytes.split_to(bytes.len().min(*writable_bytes));
-            if !bytes.is_empty() {
-                unsent.push_front(bytes);
-            }
-            *writable_bytes -= now.len();
-            let sent = session::Input::Sent { bytes: now.len() };
-            self.work.push_back(Work::Client(client::Input::Data { link: id, bytes: now }));
-            self.work.push_back(Work::Session(id, sent));
-        }
-        if *read == 0 {
-            return;
-        }
-        if let Some(mut bytes) = unread.pop_front() {
-            let now = bytes.split_to(bytes.len().min(*read));
-            if !bytes.is_empty() {
-                unread.push_front(bytes);
-            }
-            *read = 0;
-            let consumed = client::Input::Consumed { link: id, bytes: now.len() };
-            self.work.push_back(Work::Session(id, session::Input::Received(now)));
-            self.work.push_back(Work::Client(consumed));
-        } else if let Some(why) = ended.take() {
-            *read = 0;
-            self.work.push_back(Work::Session(id, session::Input::Ended(Some(why))));
-        }
-    }
-
-    /// The relay says something of a circuit: its session may go on.
-    fn circuit_goes_on(&mut self, id: LinkId) {
-        self.circuit(id);
-        self.forget_if_over(id);
     }
 
     fn drain_node(&mut self) {
@@ -478,15 +349,5 @@ impl Peer {
                 }
             }
         }
-    }
-}
-
-const fn circuit() -> Carrier {
-    Carrier::Circuit {
-        writable_bytes: 0,
-        unsent: VecDeque::new(),
-        unread: VecDeque::new(),
-        read: 0,
-        ended: None,
     }
 }

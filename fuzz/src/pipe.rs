@@ -83,6 +83,11 @@ impl Pipe {
         self.last_arrival
     }
 
+    /// The next piece is gone.
+    pub fn lose(&mut self) {
+        self.waiting_bytes -= self.waiting.pop_front().map_or(0, |piece| piece.len());
+    }
+
     /// Reads at most `max` bytes of one piece that has arrived.
     pub fn take(&mut self, now: Instant, max: usize) -> Option<Bytes> {
         let (arrived_at, piece) = self.under_way.front_mut()?;

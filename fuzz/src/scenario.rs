@@ -23,7 +23,7 @@ use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
 use crate::pipe::Quality;
-use crate::world::World;
+use crate::world::{Plant, World};
 
 /// Everything is mended by then.
 const MENDED_AFTER: Duration = Duration::from_secs(60);
@@ -31,10 +31,14 @@ const MENDED_AFTER: Duration = Duration::from_secs(60);
 /// after one, and a slow wire carries 200 kB/s.
 const PATIENCE: Duration = Duration::from_secs(400);
 
+/// Whoever vanished is given up by then: the relay waits longest, 70 s.
+const CALM_AFTER: Duration = Duration::from_secs(80);
+
 /// What must have happened at least once in 200 seeds; otherwise the dice are loaded.
 pub const EXPECTED: &[&str] = &[
     "crash",
     "crowd",
+    "dead or wrong addresses",
     "dial dropped",
     "dial refused",
     "dial to nobody",
@@ -43,6 +47,7 @@ pub const EXPECTED: &[&str] = &[
     "failed, and tried again later",
     "false chunk refused",
     "finished",
+    "frozen",
     "folder described",
     "hub closed a connection",
     "kill",
@@ -61,6 +66,8 @@ pub const EXPECTED: &[&str] = &[
     "slow disk",
     "slow reader",
     "source changed",
+    "same key",
+    "small budget of the hub",
     "start",
     "stopped",
     "stream",
@@ -104,12 +111,24 @@ struct Scenario {
 /// # Errors
 /// What did not hold.
 pub fn play(seed: u64, verbose: bool) -> Result<Outcome, String> {
+    play_with(seed, verbose, None)
+}
+
+/// Plays the scenario of `seed` with a planted fault, which should be found.
+///
+/// # Errors
+/// What did not hold.
+pub fn play_with(seed: u64, verbose: bool, plant: Option<Plant>) -> Result<Outcome, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let mut rng = Rng::new(bytes);
     let mut dice = rng.fork("scenario", 0);
-    let mut world = World::new(rng.fork("world", 0));
+    let mut world = World::new(rng.fork("world", 0), hub_budget(&mut rng.fork("hub", 0)));
     world.verbose = verbose;
+    world.plant = plant;
+    if world.hub_budget_bytes < ROOMY {
+        *world.counts.entry("small budget of the hub").or_default() += 1;
+    }
     let scenario = Scenario::draw(&mut dice, &mut world);
     if verbose {
         eprintln!("{}", scenario.describe(&world));
@@ -123,18 +142,44 @@ pub fn play(seed: u64, verbose: bool) -> Result<Outcome, String> {
     }
 }
 
+/// What a hub has in a world where that is not the matter.
+const ROOMY: usize = 64 << 20;
+
+fn hub_budget(dice: &mut Rng) -> usize {
+    if dice.below(4) > 0 {
+        return ROOMY;
+    }
+    usize::try_from(400_000 + dice.below(2_000_000)).expect("small")
+}
+
 impl Scenario {
     fn play(&self, world: &mut World) -> Result<(), String> {
         let end = Instant::ZERO + MENDED_AFTER + PATIENCE;
         let wanted = &self.must_finish;
-        if !self.faults.is_empty() {
+        if !self.faults.is_empty() || wanted.is_empty() {
             world.run(Instant::ZERO + MENDED_AFTER, |_| false)?;
         }
         world.run(end, |world| world.unfinished(wanted).is_empty())?;
         // Last words are heard, and who should be gone is gone.
         let a_little = world.now + Duration::from_secs(4);
         world.run(a_little, |_| false)?;
-        self.judge(world)
+        self.judge(world)?;
+        self.calm_down(world)
+    }
+
+    /// Everybody who fetches goes; then nothing may be left at the sharers and the hub. Then they
+    /// go.
+    fn calm_down(&self, world: &mut World) -> Result<(), String> {
+        for host in self.sharers..world.hosts.len() {
+            world.quit_now(host);
+        }
+        world.run(world.now + CALM_AFTER, |_| false)?;
+        world.check_calm()?;
+        for host in 0..self.sharers {
+            world.quit_now(host);
+        }
+        world.run(world.now + Duration::from_secs(4), |_| false)?;
+        world.check_calm()
     }
 
     fn describe(&self, world: &World) -> String {

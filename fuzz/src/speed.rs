@@ -37,7 +37,7 @@ impl fmt::Display for Speed {
 pub fn measure(policy: Policy, length_bytes: u64) -> Result<Speed, String> {
     let mut rng = Rng::new([7; 32]);
     let content = Arc::new(Content::monotonous(&mut rng, length_bytes));
-    let mut world = World::new(rng.fork("world", 0));
+    let mut world = World::new(rng.fork("world", 0), 64 << 20);
     let quality = Quality {
         latency: Duration::from_millis(25),
         bytes_per_second: 125_000_000,

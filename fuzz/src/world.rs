@@ -7,11 +7,13 @@
 //!
 //! | module | its story |
 //! |---|---|
-//! | `hosts` | machines, their disks, and the applications around their peers |
+//! | `hosts` | machines: their settings, their lives, what they have seen |
+//! | `application` | what a peer wants of its machine: disk, pipe, application |
 //! | `streams` | TCP, and the firewalls before hosts |
 //! | `relay` | WebSockets and the hub |
 //! | `wires` | who may send when |
 
+mod application;
 mod hosts;
 mod relay;
 mod streams;
@@ -50,6 +52,8 @@ enum Happening {
     /// It was told to stop, and must have.
     MustBeOver(usize, u32),
     Unplug(usize, bool),
+    Freeze(usize, Instant),
+    Thaw(usize, u32),
     Tick(usize, u32),
     Streams(streams::Happening),
     Relay(relay::Happening),
@@ -75,6 +79,19 @@ pub enum Ending {
     Crashed,
     /// The user ends it: it says goodbye.
     Quit,
+}
+
+/// A fault that is planted to see whether the world finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// Disks believe every chunk.
+    TrustingDisk,
+    /// Clocks stop for good now and then.
+    LostTicks,
+    /// Nobody hears that his bytes have left.
+    NoSent,
+    /// A piece is lost now and then, and not sent again.
+    LostPieces,
 }
 
 struct Planned {
@@ -113,6 +130,15 @@ pub struct World {
     pub trace: Trace,
     /// Prints every happening.
     pub verbose: bool,
+    /// What is planted.
+    pub plant: Option<Plant>,
+    /// All bytes that the hub may hold for slow receivers.
+    pub hub_budget_bytes: usize,
+    /// Whether machines are now and then ticked before their time. Not in every world, because that
+    /// would hide deadlines that are forgotten.
+    ticks_early: bool,
+    /// Whether bits were changed on the way.
+    damaged: bool,
     rng: Rng,
     queue: BinaryHeap<Planned>,
     numbers: u64,
@@ -126,15 +152,20 @@ pub struct World {
 impl World {
     /// A world with a tracker and nobody else.
     #[must_use]
-    pub fn new(mut rng: Rng) -> Self {
+    pub fn new(mut rng: Rng, hub_budget_bytes: usize) -> Self {
         let relay = relay::Relay::new(&mut rng);
         let directory = Directory::new(relay.token_key, rng.fork("directory", 0));
+        let ticks_early = rng.below(4) == 0;
         let mut world = Self {
             now: Instant::ZERO,
             hosts: Vec::new(),
             counts: BTreeMap::new(),
             trace: Trace::default(),
             verbose: false,
+            plant: None,
+            hub_budget_bytes,
+            ticks_early,
+            damaged: false,
             rng,
             queue: BinaryHeap::new(),
             numbers: 0,
@@ -181,6 +212,11 @@ impl World {
         self.plan(at, Happening::Unplug(host, unplugged));
     }
 
+    /// Plans that a host is frozen until a moment.
+    pub fn freeze_at(&mut self, at: Instant, host: usize, until: Instant) {
+        self.plan(at, Happening::Freeze(host, until));
+    }
+
     /// Plans that the tracker (and its relay) goes down or comes back.
     pub fn tracker_at(&mut self, at: Instant, up: bool) {
         self.plan(at, Happening::Tracker(up));
@@ -203,8 +239,15 @@ impl World {
 
     /// Plans that the next piece on every stream and WebSocket has a wrong bit.
     pub fn damage_at(&mut self, at: Instant) {
+        self.damaged = true;
         self.plan(at, Happening::Streams(streams::Happening::DamageAll));
         self.plan(at, Happening::Relay(relay::Happening::DamageAll));
+    }
+
+    /// Ends the command of a host now, with goodbyes and for good.
+    pub fn quit_now(&mut self, host: usize) {
+        self.hosts[host].is_over = true;
+        self.stop(host, Ending::Quit);
     }
 
     /// Lets time pass until `end`, or until `done` says so.
@@ -242,11 +285,9 @@ impl World {
         match what {
             Happening::Start(host) => self.start(host)?,
             Happening::Stop(host, ending) => self.stop(host, ending),
-            Happening::MustBeOver(host, epoch) => {
-                if self.peer(host, epoch).is_some() {
-                    return Err(format!("host {host} was told to stop, and has not"));
-                }
-            }
+            Happening::MustBeOver(host, epoch) => self.must_be_over(host, epoch)?,
+            Happening::Freeze(host, until) => self.freeze(host, until),
+            Happening::Thaw(host, epoch) => self.thaw(host, epoch)?,
             Happening::Unplug(host, unplugged) => self.unplug(host, unplugged),
             Happening::Tick(host, epoch) => self.tick(host, epoch)?,
             Happening::Streams(what) => self.stream_happens(what)?,
@@ -272,6 +313,10 @@ impl World {
             Happening::Sync(host, epoch) => {
                 if self.peer(host, epoch).is_some() {
                     self.hosts[host].disk.sync();
+                    let now = self.now;
+                    if self.ticks_early && self.hosts[host].frozen.is_none() {
+                        self.with(host, |peer| peer.tick_early(now))?;
+                    }
                     let next = self.now + Duration::from_millis(700);
                     self.plan(next, Happening::Sync(host, epoch));
                 }
@@ -316,7 +361,13 @@ impl World {
         }
         let Some(peer) = self.peer(host, epoch) else { return Ok(()) };
         let deadline = peer.deadline();
+        if self.plant == Some(Plant::LostTicks) && self.rng.below(200) == 0 {
+            return Ok(());
+        }
         self.hosts[host].tick_at = Instant::NEVER;
+        if self.hosts[host].frozen.is_some() {
+            return Ok(());
+        }
         if deadline > now {
             self.plan_tick(host, deadline);
             return Ok(());
@@ -331,10 +382,14 @@ impl World {
 
     fn input(&mut self, host: usize, epoch: u32, work: Work) -> Result<(), String> {
         let now = self.now;
-        if self.peer(host, epoch).is_some() {
-            self.with(host, |peer| peer.input(now, work))?;
+        if self.peer(host, epoch).is_none() {
+            return Ok(());
         }
-        Ok(())
+        if let Some((_, waiting)) = &mut self.hosts[host].frozen {
+            waiting.push_back(work);
+            return Ok(());
+        }
+        self.with(host, |peer| peer.input(now, work))
     }
 
     /// Lets a peer act, carries out what it wants, and looks after it.
@@ -390,6 +445,21 @@ impl World {
         }
     }
 
+    /// What must hold when nobody wants anything: no link, no circuit, no byte held.
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn check_calm(&self) -> Result<(), String> {
+        for (number, host) in self.hosts.iter().enumerate() {
+            let links = host.peer.as_ref().map_or(0, Peer::links);
+            if links > 0 {
+                let peer = host.peer.as_ref().map(Peer::describe_links);
+                return Err(format!("host {number} has {links} links left: {peer:?}"));
+            }
+        }
+        self.check_calm_hub()
+    }
+
     /// Hosts whose download is not whole, of those that are wanted.
     #[must_use]
     pub fn unfinished(&self, wanted: &BTreeSet<usize>) -> Vec<usize> {
@@ -399,7 +469,11 @@ impl World {
 }
 
 /// Where a host listens.
-fn address_of(number: usize) -> SocketAddr {
+///
+/// # Panics
+/// There are less than 250 hosts.
+#[must_use]
+pub fn address_of(number: usize) -> SocketAddr {
     let low = u8::try_from(number).expect("few hosts");
     SocketAddr::from(([10, 0, 0, low], 4_000))
 }

@@ -1,6 +1,7 @@
 //! Dice become hosts, networks and contents.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use towpath_core::time::Instant;
 use super::{Scenario, Sort, faults};
 use crate::content::Content;
 use crate::pipe::Quality;
-use crate::world::{Firewall, Manners, Wish, World};
+use crate::world::{Firewall, Manners, Wish, World, address_of};
 
 const CHUNK: u64 = 256 * 1024;
 
@@ -37,6 +38,7 @@ impl Scenario {
             if number > 0 {
                 world.hosts[host].manners = manners(dice);
             }
+            person(dice, world, host);
             world.start_at(within(dice, 2_000), host);
         }
         let mut must_finish = BTreeSet::new();
@@ -46,6 +48,7 @@ impl Scenario {
             world.hosts[host].firewall = firewall(dice);
             world.hosts[host].leaves = dice.below(2) == 0;
             quirk(dice, world, host, &content);
+            person(dice, world, host);
             world.start_at(within(dice, 5_000), host);
             if can_finish(world, host, sharers) {
                 must_finish.insert(host);
@@ -66,9 +69,10 @@ impl Scenario {
         let seeder = world.add(Wish::Share, thin, &content);
         world.start_at(Instant::ZERO, seeder);
         let mut must_finish = BTreeSet::new();
+        let policy = if dice.below(3) == 0 { Policy::Relay } else { Policy::Auto };
         for _ in 0..10 {
             let quality = Quality { bytes_per_second: 12_500_000, ..quality(dice) };
-            let host = world.add(Wish::Get(Policy::Auto), quality, &content);
+            let host = world.add(Wish::Get(policy), quality, &content);
             must_finish.insert(host);
             world.start_at(within(dice, 2_000), host);
         }
@@ -180,6 +184,27 @@ fn wish(dice: &mut Rng, is_folder: bool) -> Wish {
         0 => Wish::Pipe(policy, Some(Duration::from_micros(dice.below(20_000)))),
         1 if dice.below(2) == 0 => Wish::Pipe(policy, None),
         _ => Wish::Get(policy),
+    }
+}
+
+/// A host may belong to a user who has another one, and announce addresses that are not its own.
+fn person(dice: &mut Rng, world: &mut World, host: usize) {
+    if host > 0 && dice.below(10) == 0 {
+        let twin = small(dice, host as u64);
+        world.hosts[host].config.secret_key = world.hosts[twin].config.secret_key;
+        *world.counts.entry("same key").or_default() += 1;
+    }
+    if dice.below(5) > 0 {
+        return;
+    }
+    *world.counts.entry("dead or wrong addresses").or_default() += 1;
+    for _ in 0..1 + dice.below(3) {
+        let address = if host == 0 || dice.below(2) == 0 {
+            SocketAddr::from(([192, 0, 2, 1], 1 + small(dice, 60_000) as u16))
+        } else {
+            address_of(small(dice, host as u64))
+        };
+        world.hosts[host].other_addresses.push(address);
     }
 }
 

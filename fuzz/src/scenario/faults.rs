@@ -35,7 +35,7 @@ pub(super) fn draw(dice: &mut Rng, world: &mut World, sharers: usize) -> Vec<Str
 
 fn fault(dice: &mut Rng, world: &mut World, sharers: usize, at: Instant, back: Instant) -> String {
     let host = usize::try_from(dice.below(world.hosts.len() as u64)).expect("small");
-    match dice.below(10) {
+    match dice.below(11) {
         0..=2 => {
             let endings = [Ending::Killed, Ending::Crashed, Ending::Quit];
             let ending = endings[usize::try_from(dice.below(3)).expect("small")];
@@ -70,6 +70,11 @@ fn fault(dice: &mut Rng, world: &mut World, sharers: usize, at: Instant, back: I
             world.mood_at(at, Mood::Liar);
             world.mood_at(back, Mood::Honest);
             format!("{at:?}: the tracker lies, until {back:?}")
+        }
+        9 => {
+            let until = at + Duration::from_millis(dice.below(16_000));
+            world.freeze_at(at, host, until);
+            format!("{at:?}: {host} frozen, until {until:?}")
         }
         _ => {
             world.mood_at(at, Mood::Broken);

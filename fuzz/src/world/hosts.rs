@@ -1,24 +1,22 @@
-//! A machine with one user and one command: its settings, its disk, and the application around its
-//! peer.
+//! A machine with one user and one command: its settings, its life, and what it has seen.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use towpath_core::download::{ChunkSet, DropReason};
-use towpath_core::id::{ChunkRef, ContentKey, Hash, Kind, LinkId, PeerId, Space};
-use towpath_core::limits::{CHUNK_BYTES, MAX_OUTSTANDING_BYTES};
-use towpath_core::node::{self, Event, Failure, PeerDropReason, Progress, Sink, StoreResult};
+use towpath_core::download::DropReason;
+use towpath_core::id::{ContentKey, PeerId};
+use towpath_core::limits::SHUTDOWN_TIMEOUT;
+use towpath_core::node::{self, Failure, PeerDropReason, Progress, Sink};
 use towpath_core::path::{PathKind, Policy};
-use towpath_core::session::{self, ChunkFrame};
 use towpath_core::time::Instant;
-use towpath_core::wire::{RequestId, Unavailable};
 
 use super::streams::Firewall;
 use super::{Ending, Happening, World, address_of};
 use crate::content::Content;
 use crate::disk::Disk;
-use crate::peer::{Config, Effect, Peer, Work};
+use crate::peer::{Config, Peer, Work};
 use crate::pipe::Quality;
 
 /// Each host has one thing that it shares or fetches.
@@ -81,6 +79,8 @@ pub struct Host {
     pub firewall: Firewall,
     /// Whether its network is down.
     pub unplugged: bool,
+    /// Addresses that it announces besides its own, before it: of nobody, or of somebody else.
+    pub other_addresses: Vec<SocketAddr>,
     /// Time to read or write a chunk.
     pub disk_latency: Duration,
     /// How it serves.
@@ -99,14 +99,18 @@ pub struct Host {
     pub(super) peer: Option<Peer>,
     pub(super) epoch: u32,
     pub(super) tick_at: Instant,
-    served: u64,
-    disk_free_at: Instant,
+    pub(super) served: u64,
+    pub(super) disk_free_at: Instant,
     /// Bytes of chunks that are being stored.
-    storing_bytes: u64,
+    pub(super) storing_bytes: u64,
     /// Bytes that the pipe's reader was given.
-    piped_bytes: u64,
+    pub(super) piped_bytes: u64,
+    /// Whether it does not start again.
+    pub(super) is_over: bool,
     /// Whether the figures of this run were taken down.
     settled: bool,
+    /// While it is frozen: until when, and what waits for it.
+    pub(super) frozen: Option<(Instant, VecDeque<Work>)>,
 }
 
 /// What a host's application has seen.
@@ -148,6 +152,7 @@ impl Host {
             quality,
             firewall: Firewall::Open,
             unplugged: false,
+            other_addresses: Vec::new(),
             disk_latency: Duration::from_micros(100),
             manners: Manners::Honest,
             leaves: false,
@@ -163,7 +168,9 @@ impl Host {
             disk_free_at: Instant::ZERO,
             storing_bytes: 0,
             piped_bytes: 0,
+            is_over: false,
             settled: false,
+            frozen: None,
         }
     }
 
@@ -188,248 +195,14 @@ impl Host {
     pub(super) const fn epoch(&self) -> u32 {
         self.epoch
     }
-
-    /// When the disk will have done one chunk more.
-    fn disk_time(&mut self, now: Instant) -> Instant {
-        self.disk_free_at = self.disk_free_at.max(now) + self.disk_latency;
-        self.disk_free_at
-    }
-
-    fn read(
-        &mut self,
-        now: Instant,
-        request: RequestId,
-        chunk: ChunkRef,
-    ) -> Result<ChunkFrame, Unavailable> {
-        self.served += 1;
-        let data = match self.wish {
-            Wish::Share => self.content.chunk(chunk),
-            Wish::Get(_) | Wish::Pipe(..) => self.disk.chunk(chunk),
-        };
-        let data = data.ok_or(Unavailable::NotHad)?;
-        self.seen.served_bytes += data.len() as u64;
-        let mut data = data.to_vec();
-        let mut false_proof = false;
-        match self.manners {
-            Manners::FalseEvery(n) if self.served.is_multiple_of(n) => data[0] ^= 1,
-            Manners::FalseProof(n) => false_proof = self.served.is_multiple_of(n),
-            Manners::Refuses => return Err(Unavailable::NotHad),
-            Manners::ChangedAt(at) if at <= now => return Err(Unavailable::SourceChanged),
-            Manners::Honest | Manners::FalseEvery(_) | Manners::Mute | Manners::ChangedAt(_) => {}
-        }
-        let frame = self.content.frame(request, chunk, &data);
-        let mut frame = frame.ok_or(Unavailable::NotHad)?;
-        if false_proof && let Some(byte) = frame.proof_mut().first_mut() {
-            *byte ^= 1;
-        }
-        Ok(frame)
-    }
 }
 
 impl World {
-    pub(super) fn effect(&mut self, host: usize, epoch: u32, effect: Effect) -> Result<(), String> {
-        match effect {
-            Effect::Dial(link, to) => self.dial(host, epoch, link, to),
-            Effect::Cut(link) => self.cut(host, epoch, link),
-            Effect::Adopt(number, link) => self.adopt(host, number, link),
-            Effect::Refuse(number) => self.refuse(number),
-            Effect::Write(link, bytes) => self.write(host, link, bytes)?,
-            Effect::Read(link, max) => self.want_read(host, link, max)?,
-            Effect::Close(link) => self.close(host, link),
-            Effect::Call(call, request, token) => {
-                let there = self.now + self.hosts[host].quality.latency;
-                self.plan(there, Happening::Call(host, epoch, call, request, token));
-            }
-            Effect::Connect => self.connect_relay(host, epoch),
-            Effect::Message(message) => self.send_to_relay(host, message)?,
-            Effect::Disconnect => self.disconnect_relay(host),
-            Effect::ReadChunk(link, request, _, chunk) => {
-                if self.hosts[host].manners == Manners::Mute {
-                    self.count("request left unanswered");
-                    return Ok(());
-                }
-                let at = self.hosts[host].disk_time(self.now);
-                self.plan(at, Happening::Read(host, epoch, link, request, chunk));
-            }
-            Effect::StoreChunk(_, chunk, link, proof, data) => {
-                let owner = &mut self.hosts[host];
-                owner.storing_bytes += data.len() as u64;
-                if owner.storing_bytes > MAX_OUTSTANDING_BYTES {
-                    return Err(format!("host {host} holds {} bytes", owner.storing_bytes));
-                }
-                let at = owner.disk_time(self.now);
-                self.plan(at, Happening::Store(host, epoch, chunk, link, proof, data));
-            }
-            Effect::Deliver(_, chunk, data) => self.deliver(host, epoch, chunk, data)?,
-            Effect::Tell(event) => self.tell(host, epoch, event)?,
-        }
-        Ok(())
-    }
-
-    pub(super) fn read(
-        &mut self,
-        number: usize,
-        epoch: u32,
-        link: LinkId,
-        request: RequestId,
-        chunk: ChunkRef,
-    ) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let result = host.read(self.now, request, chunk);
-        match (host.manners, &result) {
-            (Manners::ChangedAt(_), Err(Unavailable::SourceChanged)) => {
-                self.count("source changed");
-            }
-            (Manners::Refuses, _) => self.count("request refused"),
-            _ => {}
-        }
-        let input = session::Input::ChunkRead { request, result };
-        self.input(number, epoch, Work::Session(link, input))
-    }
-
-    pub(super) fn store(
-        &mut self,
-        number: usize,
-        epoch: u32,
-        chunk: ChunkRef,
-        link: LinkId,
-        proof: &[Hash],
-        data: BytesMut,
-    ) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        if host.epoch != epoch || host.peer.is_none() {
-            host.seen.lost_bytes += data.len() as u64;
-            return Ok(());
-        }
-        host.storing_bytes -= data.len() as u64;
-        let result = host.disk.store(chunk, proof, &data);
-        let result = result.map_err(|error| format!("host {number}: {error}"))?;
-        let named_before = host.seen.liars();
-        match result {
-            StoreResult::Written => {}
-            StoreResult::False => self.count("false chunk refused"),
-            StoreResult::Failed(_) => self.count("disk full"),
-        }
-        let is_false = result == StoreResult::False;
-        let content = CONTENT;
-        let input = node::Input::ChunkStored { content, chunk, link, result, buffer: data };
-        self.input(number, epoch, Work::Node(input))?;
-        if is_false && self.hosts[number].seen.liars() == 0 && named_before == 0 {
-            return Err(format!("host {number} refused a false chunk and named nobody"));
-        }
-        Ok(())
-    }
-
-    fn deliver(
-        &mut self,
-        number: usize,
-        epoch: u32,
-        chunk: ChunkRef,
-        data: BytesMut,
-    ) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let expected = host.piped_bytes / CHUNK_BYTES as u64;
-        if chunk.index != expected {
-            return Err(format!("host {number}: chunk {} out of order", chunk.index));
-        }
-        if host.content.chunk(chunk) != Some(&data[..]) {
-            return Err(format!("host {number}: a wrong byte went to the pipe"));
-        }
-        host.piped_bytes += data.len() as u64;
-        if let Wish::Pipe(_, Some(pause)) = host.wish {
-            let at = self.now + pause;
-            self.plan(at, Happening::Delivered(number, epoch, chunk, data));
-        } else {
-            self.count("pipe stopped");
-        }
-        Ok(())
-    }
-
-    /// The application of a host.
-    fn tell(&mut self, number: usize, epoch: u32, event: Event) -> Result<(), String> {
-        if self.verbose {
-            eprintln!("{:?}   host {number}: {event:?}", self.now);
-        }
-        let host = &mut self.hosts[number];
-        match event {
-            Event::Described { descriptor, .. } => {
-                if descriptor != host.content.descriptor {
-                    return Err(format!("host {number} believes another descriptor"));
-                }
-                self.begin(number, epoch, Space::Root)?;
-            }
-            Event::SpaceComplete(_, space) => self.space_complete(number, epoch, space)?,
-            Event::Failed(_, failure) => {
-                host.seen.failed.note(failure);
-                self.count("failed, and tried again later");
-                self.end(number);
-                self.start_at(self.now + Duration::from_secs(3), number);
-            }
-            Event::Path { path, reason, .. } => host.seen.paths.note((path, reason.to_string())),
-            Event::PeerDropped { peer, reason, .. } => host.seen.dropped.note((peer, reason)),
-            Event::Receiver { done, .. } => host.seen.done += u64::from(done),
-            Event::Stopped => {
-                self.count("stopped");
-                self.end(number);
-            }
-            Event::Announced(_)
-            | Event::TrackerTrouble(_)
-            | Event::Waiting(_)
-            | Event::Unreachable { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, number: usize, epoch: u32, space: Space) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let have = match host.wish {
-            Wish::Share => return Err("a sharer asked what it shares".into()),
-            Wish::Get(_) => host.disk.resume(space),
-            Wish::Pipe(..) => ChunkSet::empty(host.content.shape(space).chunks),
-        };
-        let shape = host.content.shape(space);
-        let input = node::Input::Begin { content: CONTENT, space, shape, have };
-        self.say(number, epoch, input);
-        Ok(())
-    }
-
-    /// Tells the peer something after what is under way.
-    fn say(&mut self, number: usize, epoch: u32, input: node::Input) {
-        self.plan(self.now, Happening::Say(number, epoch, input));
-    }
-
-    fn space_complete(&mut self, number: usize, epoch: u32, space: Space) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let is_whole = match host.wish {
-            Wish::Pipe(..) => host.piped_bytes == host.content.descriptor.length_bytes,
-            Wish::Share | Wish::Get(_) => host.disk.is_whole(space),
-        };
-        if !is_whole {
-            return Err(format!("host {number} says complete, and is not whole"));
-        }
-        host.disk.sync();
-        let is_folder = host.content.descriptor.kind == Kind::Manifest;
-        if is_folder && space == Space::Root && !matches!(host.wish, Wish::Pipe(..)) {
-            self.count("folder described");
-            return self.begin(number, epoch, Space::Contents);
-        }
-        if host.seen.finished_at.is_none() {
-            host.seen.finished_at = Some(self.now);
-        }
-        let leaves = host.leaves;
-        self.count("finished");
-        self.say(number, epoch, node::Input::Finished(CONTENT));
-        if leaves {
-            self.quit(number);
-        }
-        Ok(())
-    }
-
     pub(super) fn start(&mut self, number: usize) -> Result<(), String> {
         let now = self.now;
         let rng = self.rng.fork_numbered("peer", self.numbers);
         let host = &mut self.hosts[number];
-        let over = host.seen.finished_at.is_some() && host.leaves;
+        let over = host.is_over || (host.seen.finished_at.is_some() && host.leaves);
         if host.peer.is_some() || over {
             return Ok(());
         }
@@ -452,7 +225,8 @@ impl World {
         let epoch = host.epoch;
         host.config.number = host.config.number.wrapping_add(1);
         let mut peer = Peer::new(now, rng, &host.config);
-        let addresses = vec![address_of(number)];
+        let mut addresses = host.other_addresses.clone();
+        addresses.push(address_of(number));
         peer.input(now, Work::Node(node::Input::Listening { addresses }));
         peer.input(now, Work::Node(host.command()));
         host.peer = Some(peer);
@@ -483,23 +257,61 @@ impl World {
     }
 
     /// The user ends the command: it says goodbye, and must have done so within its time.
-    fn quit(&mut self, number: usize) {
+    pub(super) fn quit(&mut self, number: usize) {
         self.count("quit");
         self.settle(number);
         let epoch = self.hosts[number].epoch;
-        let late = self.now + towpath_core::limits::SHUTDOWN_TIMEOUT + Duration::from_millis(100);
+        let late = self.now + SHUTDOWN_TIMEOUT + Duration::from_millis(100);
         self.plan(late, Happening::MustBeOver(number, epoch));
         self.say(number, epoch, node::Input::Shutdown);
     }
 
     /// The process is gone.
-    fn end(&mut self, number: usize) {
+    pub(super) fn end(&mut self, number: usize) {
         self.settle(number);
         let host = &mut self.hosts[number];
         host.peer = None;
+        host.frozen = None;
         host.epoch += 1;
         self.cut_host(number);
         self.disconnect_relay(number);
+    }
+
+    /// It was told to stop, and must have.
+    pub(super) fn must_be_over(&mut self, number: usize, epoch: u32) -> Result<(), String> {
+        if self.peer(number, epoch).is_none() {
+            return Ok(());
+        }
+        let Some((until, _)) = self.hosts[number].frozen else {
+            return Err(format!("host {number} was told to stop, and has not"));
+        };
+        let late = until + SHUTDOWN_TIMEOUT + Duration::from_millis(100);
+        self.plan(late, Happening::MustBeOver(number, epoch));
+        Ok(())
+    }
+
+    /// The machine sleeps; its disk, its network and the others go on.
+    pub(super) fn freeze(&mut self, number: usize, until: Instant) {
+        let host = &mut self.hosts[number];
+        if host.peer.is_some() && host.frozen.is_none() {
+            host.frozen = Some((until, VecDeque::new()));
+            self.count("frozen");
+            let epoch = self.hosts[number].epoch;
+            self.plan(until, Happening::Thaw(number, epoch));
+        }
+    }
+
+    /// It wakes up, and finds the clock far ahead and everything that came.
+    pub(super) fn thaw(&mut self, number: usize, epoch: u32) -> Result<(), String> {
+        if self.peer(number, epoch).is_none() {
+            return Ok(());
+        }
+        let Some((_, waiting)) = self.hosts[number].frozen.take() else { return Ok(()) };
+        for work in waiting {
+            self.input(number, epoch, work)?;
+        }
+        let now = self.now;
+        self.with(number, |peer| peer.tick(now))
     }
 
     /// Adds the figures of a run that ends to those of the host.
@@ -599,7 +411,7 @@ impl<T> Default for Tally<T> {
 }
 
 impl<T: PartialEq> Tally<T> {
-    fn note(&mut self, what: T) {
+    pub(super) fn note(&mut self, what: T) {
         match self.0.iter_mut().find(|(seen, _)| *seen == what) {
             Some((_, times)) => *times += 1,
             None => self.0.push((what, 1)),

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use towpath_core::close::CloseReason;
 use towpath_core::limits::RELAY_BACKLOG_BYTES;
 use towpath_core::output::Output;
 use towpath_core::relay::client;
@@ -20,9 +21,6 @@ use super::wires::{Lane, Place};
 use super::{Happening as Any, World};
 use crate::peer::Work;
 use crate::pipe::Pipe;
-
-/// All bytes that the hub may hold for slow receivers.
-const HUB_BUDGET_BYTES: usize = 64 << 20;
 
 /// What may wait at a host for its WebSocket: the client's own limit, and some control frames.
 const MAX_WAITING_BYTES: usize = RELAY_BACKLOG_BYTES + (64 << 10);
@@ -73,6 +71,8 @@ pub(super) struct Relay {
     /// The WebSocket that a host has or opens, as the host knows it.
     by_host: BTreeMap<usize, ConnId>,
     next: u64,
+    /// The hub says that a client broke this rule.
+    accused: Option<&'static str>,
     keys: Rng,
 }
 
@@ -88,6 +88,7 @@ impl Relay {
             sockets: BTreeMap::new(),
             by_host: BTreeMap::new(),
             next: 0,
+            accused: None,
             keys,
         }
     }
@@ -108,7 +109,7 @@ impl World {
         let config = hub::Config {
             secret_key: relay.secret_key,
             token_key: relay.token_key,
-            buffer_budget_bytes: HUB_BUDGET_BYTES,
+            buffer_budget_bytes: self.hub_budget_bytes,
             max_connections_per_ip: 1_000,
             max_connections: 1_000,
         };
@@ -219,9 +220,8 @@ impl World {
     pub(super) fn connect_relay(&mut self, host: usize, epoch: u32) {
         let conn = ConnId(self.relay.next);
         self.relay.next += 1;
-        let dead = self.hosts[host].unplugged;
         let (to_hub, to_host) = (Pipe::default(), Pipe::default());
-        let socket = Socket { host, epoch, to_hub, to_host, at_hub: false, dead };
+        let socket = Socket { host, epoch, to_hub, to_host, at_hub: false, dead: false };
         self.relay.sockets.insert(conn, socket);
         let before = self.relay.by_host.insert(host, conn);
         assert!(before.is_none(), "a relay client opened a second WebSocket");
@@ -232,7 +232,13 @@ impl World {
     fn socket_comes(&mut self, conn: ConnId) {
         let Some(socket) = self.relay.sockets.get_mut(&conn) else { return };
         if socket.dead {
+            self.remove_socket(conn);
             return;
+        }
+        if self.hosts[socket.host].unplugged {
+            // Its first packets are sent again.
+            let later = self.now + Duration::from_secs(1);
+            return self.plan(later, Any::Relay(Happening::Connect(conn)));
         }
         if self.relay.hub.is_none() {
             return self.lose_socket(conn, "the tracker is down");
@@ -310,7 +316,7 @@ impl World {
     /// itself.
     pub(super) fn lose_host_at_hub(&mut self, host: usize, crashed: bool) {
         for socket in self.relay.sockets.values_mut().filter(|socket| socket.host == host) {
-            socket.dead = true;
+            socket.dead = crashed || socket.at_hub;
         }
         if crashed {
             self.relay.by_host.remove(&host);
@@ -358,8 +364,11 @@ impl World {
                     }
                     self.offer(Lane::Socket(conn, false));
                 }
-                Output::Transmit(hub::Transmit::Close { conn, .. }) => {
+                Output::Transmit(hub::Transmit::Close { conn, reason }) => {
                     self.count("hub closed a connection");
+                    if let CloseReason::Misbehaved(rule) = reason {
+                        self.relay.accused = Some(rule.0);
+                    }
                     self.lose_socket(conn, "the relay closed the connection");
                 }
             }
@@ -369,8 +378,24 @@ impl World {
     /// The hub keeps within its budget.
     fn check_hub(&self) -> Result<(), String> {
         let reserved = self.relay.hub.as_ref().map_or(0, |hub| hub.stats().reserved_bytes);
-        if reserved > HUB_BUDGET_BYTES {
+        if reserved > self.hub_budget_bytes {
             return Err(format!("the hub reserves {reserved} bytes"));
+        }
+        match self.relay.accused {
+            Some(rule) if !self.damaged => {
+                Err(format!("the hub says that a client broke the protocol: {rule}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What must hold when nobody wants anything.
+    pub(super) fn check_calm_hub(&self) -> Result<(), String> {
+        let Some(hub) = &self.relay.hub else { return Ok(()) };
+        let stats = hub.stats();
+        let on = self.hosts.iter().filter(|host| host.is_on()).count();
+        if stats.circuits > 0 || stats.reserved_bytes > 0 || stats.connections > on {
+            return Err(format!("{on} hosts are on, and the hub has {stats:?}"));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use towpath_core::path::DialError;
 use towpath_core::session;
 
 use super::wires::{Lane, Place};
-use super::{Happening as Any, World, address_of};
+use super::{Happening as Any, Plant, World, address_of};
 use crate::peer::Work;
 use crate::pipe::Pipe;
 
@@ -104,7 +104,7 @@ impl World {
                 let Some(stream) = self.streams.all.get(&id) else { return Ok(()) };
                 let End { host, epoch, link, .. } = stream.ends[side];
                 self.forget_if_over(id);
-                if let Some(link) = link {
+                if let Some(link) = link.filter(|_| self.plant != Some(Plant::NoSent)) {
                     let sent = session::Input::Sent { bytes };
                     self.input(host, epoch, Work::Session(link, sent))?;
                 }
@@ -240,7 +240,10 @@ impl World {
             return Ok(());
         };
         let pipe = &mut stream.pipes[1 - side];
-        if let Some(bytes) = pipe.take(now, read) {
+        // Now and then a socket has less than it could have.
+        let few = read > 0 && self.rng.below(16) == 0;
+        let most = if few { 1 + self.rng.below(read as u64) as usize } else { read };
+        if let Some(bytes) = pipe.take(now, most) {
             stream.ends[side].read = 0;
             self.offer(Lane::Stream(id, 1 - side));
             let received = session::Input::Received(BytesMut::from(&bytes[..]));

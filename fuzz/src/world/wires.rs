@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use towpath_core::relay::hub::ConnId;
 use towpath_core::time::Instant;
 
-use super::{Happening as Any, World, relay, streams};
+use super::{Happening as Any, Plant, World, relay, streams};
 use crate::pipe::Pipe;
 
 /// Where wires are.
@@ -175,6 +175,10 @@ impl World {
         if let Some(place) = is_damaged {
             self.wires.damaged.swap_remove(place);
             self.count("piece damaged");
+        }
+        if self.plant == Some(Plant::LostPieces) && self.rng.below(500) == 0 {
+            self.lane(lane).map(Pipe::lose);
+            return self.plan(left_at, Any::Wires(Happening::Out(from)));
         }
         let Some(pipe) = self.lane(lane) else { return };
         let damage = |piece| if is_damaged.is_some() { flip(piece) } else { piece };
