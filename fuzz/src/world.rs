@@ -7,15 +7,21 @@
 //!
 //! | module | its story |
 //! |---|---|
-//! | `hosts` | machines: their settings, their lives, what they have seen |
+//! | `plan` | the queue, and what scenarios plan |
+//! | `act` | inputs and ticks of machines |
+//! | `hosts` | machines: their settings and their lives |
+//! | `seen` | what they have seen |
 //! | `application` | what a peer wants of its machine: disk, pipe, application |
 //! | `streams` | TCP, and the firewalls before hosts |
 //! | `relay` | WebSockets and the hub |
 //! | `wires` | who may send when |
 
+mod act;
 mod application;
 mod hosts;
+mod plan;
 mod relay;
+mod seen;
 mod streams;
 mod wires;
 
@@ -32,17 +38,16 @@ use towpath_core::time::Instant;
 use towpath_core::tracker_api::{CallError, Request, Response};
 use towpath_core::wire::RequestId;
 
+use self::plan::Planned;
 use crate::content::Content;
 use crate::peer::{Config, Peer, Work};
 use crate::pipe::Quality;
 use crate::trace::Trace;
 use crate::tracker::{Directory, Mood};
 
-pub use hosts::{CONTENT, Host, Manners, Seen, Wish};
+pub use hosts::{CONTENT, Host, Manners, Wish};
+pub use seen::{Seen, Tally};
 pub use streams::Firewall;
-
-/// How long an HTTP call waits for its answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something planned.
 #[derive(Debug)]
@@ -92,30 +97,6 @@ pub enum Plant {
     NoSent,
     /// A piece is lost now and then, and not sent again.
     LostPieces,
-}
-
-struct Planned {
-    at: Instant,
-    number: u64,
-    what: Happening,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-impl Eq for Planned {}
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // The heap gives the greatest first; the earliest is wanted.
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
 }
 
 /// The world.
@@ -197,53 +178,6 @@ impl World {
         number
     }
 
-    /// Plans that the command of a host starts.
-    pub fn start_at(&mut self, at: Instant, host: usize) {
-        self.plan(at, Happening::Start(host));
-    }
-
-    /// Plans that it ends.
-    pub fn stop_at(&mut self, at: Instant, host: usize, ending: Ending) {
-        self.plan(at, Happening::Stop(host, ending));
-    }
-
-    /// Plans that the network of a host is cut off without a word, or comes back.
-    pub fn unplug_at(&mut self, at: Instant, host: usize, unplugged: bool) {
-        self.plan(at, Happening::Unplug(host, unplugged));
-    }
-
-    /// Plans that a host is frozen until a moment.
-    pub fn freeze_at(&mut self, at: Instant, host: usize, until: Instant) {
-        self.plan(at, Happening::Freeze(host, until));
-    }
-
-    /// Plans that the tracker (and its relay) goes down or comes back.
-    pub fn tracker_at(&mut self, at: Instant, up: bool) {
-        self.plan(at, Happening::Tracker(up));
-    }
-
-    /// Plans that the tracker's answers are of another mood.
-    pub fn mood_at(&mut self, at: Instant, mood: Mood) {
-        self.plan(at, Happening::Mood(mood));
-    }
-
-    /// Plans that all TCP streams between peers break.
-    pub fn cut_streams_at(&mut self, at: Instant) {
-        self.plan(at, Happening::Streams(streams::Happening::CutAll));
-    }
-
-    /// Plans that all WebSockets to the relay break.
-    pub fn cut_relay_at(&mut self, at: Instant) {
-        self.plan(at, Happening::Relay(relay::Happening::CutAll));
-    }
-
-    /// Plans that the next piece on every stream and WebSocket has a wrong bit.
-    pub fn damage_at(&mut self, at: Instant) {
-        self.damaged = true;
-        self.plan(at, Happening::Streams(streams::Happening::DamageAll));
-        self.plan(at, Happening::Relay(relay::Happening::DamageAll));
-    }
-
     /// Ends the command of a host now, with goodbyes and for good.
     pub fn quit_now(&mut self, host: usize) {
         self.hosts[host].is_over = true;
@@ -270,11 +204,6 @@ impl World {
             self.happen(planned.what)?;
         }
         Ok(())
-    }
-
-    fn plan(&mut self, at: Instant, what: Happening) {
-        self.numbers += 1;
-        self.queue.push(Planned { at: at.max(self.now), number: self.numbers, what });
     }
 
     fn count(&mut self, what: &'static str) {
@@ -331,96 +260,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn call(
-        &mut self,
-        host: usize,
-        epoch: u32,
-        call: CallId,
-        request: &Request,
-        token: Option<&str>,
-    ) {
-        let mut back = self.now + self.hosts[host].quality.latency;
-        let result = if self.hosts[host].unplugged {
-            back = self.now + CALL_TIMEOUT;
-            Err(CallError::Unreachable("no answer".into()))
-        } else if self.tracker_up {
-            self.directory.call(self.now, request, token)
-        } else {
-            Err(CallError::Unreachable("the tracker is down".into()))
-        };
-        self.plan(back, Happening::Reply(host, epoch, call, result));
-    }
-
-    fn tick(&mut self, host: usize, epoch: u32) -> Result<(), String> {
-        let now = self.now;
-        if self.hosts[host].tick_at != now {
-            // An earlier one was planned after this one, and has planned the next.
-            return Ok(());
-        }
-        let Some(peer) = self.peer(host, epoch) else { return Ok(()) };
-        let deadline = peer.deadline();
-        if self.plant == Some(Plant::LostTicks) && self.rng.below(200) == 0 {
-            return Ok(());
-        }
-        self.hosts[host].tick_at = Instant::NEVER;
-        if self.hosts[host].frozen.is_some() {
-            return Ok(());
-        }
-        if deadline > now {
-            self.plan_tick(host, deadline);
-            return Ok(());
-        }
-        self.with(host, |peer| peer.tick(now))
-    }
-
-    fn peer(&mut self, host: usize, epoch: u32) -> Option<&mut Peer> {
-        let host = &mut self.hosts[host];
-        if host.epoch == epoch { host.peer.as_mut() } else { None }
-    }
-
-    fn input(&mut self, host: usize, epoch: u32, work: Work) -> Result<(), String> {
-        let now = self.now;
-        if self.peer(host, epoch).is_none() {
-            return Ok(());
-        }
-        if let Some((_, waiting)) = &mut self.hosts[host].frozen {
-            waiting.push_back(work);
-            return Ok(());
-        }
-        self.with(host, |peer| peer.input(now, work))
-    }
-
-    /// Lets a peer act, carries out what it wants, and looks after it.
-    fn with(&mut self, host: usize, act: impl FnOnce(&mut Peer)) -> Result<(), String> {
-        let Some(peer) = self.hosts[host].peer.as_mut() else { return Ok(()) };
-        act(peer);
-        let deadline = peer.deadline();
-        let effects = std::mem::take(&mut peer.effects);
-        let epoch = self.hosts[host].epoch;
-        for effect in effects {
-            if self.hosts[host].epoch != epoch {
-                // Its process has ended on the way.
-                break;
-            }
-            self.effect(host, epoch, effect)?;
-        }
-        if self.hosts[host].epoch == epoch {
-            self.plan_tick(host, deadline);
-        }
-        self.check(host)
-    }
-
-    /// Plans the next tick of a host, unless an earlier one is planned already.
-    fn plan_tick(&mut self, host: usize, deadline: Instant) {
-        if deadline < self.hosts[host].tick_at {
-            // Clocks are late, now and then by a millisecond.
-            let late = Duration::from_micros(self.rng.below(4) * self.rng.below(250));
-            self.hosts[host].tick_at = (deadline + late).max(self.now);
-            let (at, epoch) = (self.hosts[host].tick_at, self.hosts[host].epoch);
-            self.plan(at, Happening::Tick(host, epoch));
-        }
     }
 
     fn unplug(&mut self, host: usize, unplugged: bool) {

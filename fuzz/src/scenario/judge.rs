@@ -139,10 +139,12 @@ impl Scenario {
         if !self.faults.is_empty() || self.sharers != 1 || self.sort == Sort::Crowd {
             return Ok(());
         }
-        // Who has just finished may not have been heard yet.
+        // Who has just finished may not have been heard yet. Who lost a link may have finished
+        // over another one that had not yet opened the share at this sharer.
         let heard = |at: Instant| world.now.since(at) > Duration::from_secs(3);
-        let finished =
-            world.hosts.iter().filter(|host| host.seen.finished_at.is_some_and(heard)).count();
+        let is_heard =
+            |seen: &Seen| seen.finished_at.is_some_and(heard) && seen.dropped.0.is_empty();
+        let finished = world.hosts.iter().filter(|host| is_heard(&host.seen)).count();
         let done = world.hosts.iter().map(|host| host.seen.done).sum::<u64>();
         if done < finished as u64 {
             return Err(format!("{finished} finished, and only {done} said so"));
