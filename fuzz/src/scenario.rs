@@ -185,22 +185,23 @@ impl Scenario {
     fn describe(&self, world: &World) -> String {
         let mut text = format!("  {:?} at {:?}\n", self.sort, world.now);
         for (number, host) in world.hosts.iter().enumerate() {
-            let seen = world.figures(number);
             let Quality { latency, bytes_per_second, losses_per_thousand } = host.quality;
             let _ = writeln!(
                 text,
-                "  host {number} {:?}: {:?} {:?} {:?}; {latency:?}, {bytes_per_second} B/s, \
-                 {losses_per_thousand} losses, disk {:?}, limits {:?} {:?}, {} bytes",
+                "  host {number} {:?}: {:?} {:?}; {latency:?}, {bytes_per_second} B/s, \
+                 {losses_per_thousand} losses, disk {:?}, limits {:?} {:?}",
                 host.peer_id(),
-                host.wish,
                 host.firewall,
                 host.manners,
                 host.disk_latency,
                 host.config.limit_up,
                 host.config.limit_down,
-                host.content().length_bytes(),
             );
-            let _ = writeln!(text, "    {seen:?}");
+            for (index, errand) in host.errands.iter().enumerate() {
+                let length = errand.content().length_bytes();
+                let _ = writeln!(text, "    {:?} {length} bytes", errand.wish);
+                let _ = writeln!(text, "    {:?}", world.figures(number, index));
+            }
         }
         let _ = write!(text, "  must finish: {:?}; faults: {:#?}", self.must_finish, self.faults);
         text

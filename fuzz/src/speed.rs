@@ -50,10 +50,10 @@ pub fn measure(policy: Policy, length_bytes: u64) -> Result<Speed, String> {
     world.start_at(started, getter);
     let late = started + Duration::from_secs(600);
     let half = length_bytes / 2;
-    world.run(late, |world| world.figures(getter).received_bytes >= half)?;
-    let (halfway, before) = (world.now, world.figures(getter).received_bytes);
-    world.run(late, |world| world.hosts[getter].seen.finished_at.is_some())?;
-    let finished = world.hosts[getter].seen.finished_at.ok_or("it did not finish")?;
+    world.run(late, |world| world.figures(getter, 0).received_bytes >= half)?;
+    let (halfway, before) = (world.now, world.figures(getter, 0).received_bytes);
+    world.run(late, |world| world.hosts[getter].finished_at().is_some())?;
+    let finished = world.hosts[getter].finished_at().ok_or("it did not finish")?;
     let rate = |bytes: u64, since| bytes as f64 * 8.0 / finished.since(since).as_secs_f64() / 1e6;
     Ok(Speed {
         whole_mbit_per_second: rate(length_bytes, started),

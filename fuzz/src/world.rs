@@ -30,14 +30,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use towpath_core::id::{ChunkRef, Hash, LinkId};
+use towpath_core::id::{ChunkRef, ContentKey, LinkId};
 use towpath_core::node::{self, CallId};
 use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 use towpath_core::tracker_api::{CallError, Request, Response};
 use towpath_core::wire::RequestId;
 
+use self::application::Arrived;
 use self::plan::Planned;
 use crate::content::Content;
 use crate::peer::{Config, Peer, Work};
@@ -45,7 +45,7 @@ use crate::pipe::Quality;
 use crate::trace::Trace;
 use crate::tracker::{Directory, Mood};
 
-pub use hosts::{CONTENT, Host, Manners, Wish};
+pub use hosts::{Errand, Host, Manners, Wish};
 pub use seen::{Seen, Tally};
 pub use streams::Firewall;
 
@@ -65,9 +65,8 @@ enum Happening {
     Wires(wires::Happening),
     Call(usize, u32, CallId, Request, Option<String>),
     Reply(usize, u32, CallId, Result<Response, CallError>),
-    Read(usize, u32, LinkId, RequestId, ChunkRef),
-    Store(usize, u32, ChunkRef, LinkId, Vec<Hash>, BytesMut),
-    Delivered(usize, u32, ChunkRef, BytesMut),
+    Read(usize, u32, LinkId, RequestId, (ContentKey, ChunkRef)),
+    Store(usize, u32, Arrived),
     Sync(usize, u32),
     /// The application of a host says something to its peer.
     Say(usize, u32, node::Input),
@@ -160,7 +159,7 @@ impl World {
         world
     }
 
-    /// Adds a machine, which is off.
+    /// Adds a machine with one errand, which is off.
     pub fn add(&mut self, wish: Wish, quality: Quality, content: &Arc<Content>) -> usize {
         let number = self.hosts.len();
         let mut secret_key = [0; 32];
@@ -174,7 +173,8 @@ impl World {
             limit_up: None,
             limit_down: None,
         };
-        self.hosts.push(Host::new(wish, quality, config, content));
+        self.hosts.push(Host::new(quality, config));
+        self.hosts[number].errands.push(Errand::new(wish, content));
         number
     }
 
@@ -231,17 +231,12 @@ impl World {
             Happening::Read(host, epoch, link, request, chunk) => {
                 self.read(host, epoch, link, request, chunk)?;
             }
-            Happening::Store(host, epoch, chunk, link, proof, data) => {
-                self.store(host, epoch, chunk, link, &proof, data)?;
-            }
-            Happening::Delivered(host, epoch, chunk, buffer) => {
-                let content = CONTENT;
-                let input = node::Input::Delivered { content, chunk, buffer };
-                self.input(host, epoch, Work::Node(input))?;
-            }
+            Happening::Store(host, epoch, arrived) => self.store(host, epoch, arrived)?,
             Happening::Sync(host, epoch) => {
                 if self.peer(host, epoch).is_some() {
-                    self.hosts[host].disk.sync();
+                    for errand in &mut self.hosts[host].errands {
+                        errand.disk.sync();
+                    }
                     let now = self.now;
                     if self.ticks_early && self.hosts[host].frozen.is_none() {
                         self.with(host, |peer| peer.tick_early(now))?;
@@ -299,11 +294,10 @@ impl World {
         self.check_calm_hub()
     }
 
-    /// Hosts whose download is not whole, of those that are wanted.
+    /// Hosts whose downloads are not whole, of those that are wanted.
     #[must_use]
     pub fn unfinished(&self, wanted: &BTreeSet<usize>) -> Vec<usize> {
-        let is_unfinished = |number: &&usize| self.hosts[**number].seen.finished_at.is_none();
-        wanted.iter().filter(is_unfinished).copied().collect()
+        wanted.iter().filter(|number| !self.hosts[**number].is_done()).copied().collect()
     }
 }
 

@@ -217,21 +217,21 @@ fn quirk(dice: &mut Rng, world: &mut World, host: usize, content: &Content) {
             "slow disk"
         }
         2 => {
-            getter.disk.room_bytes = dice.below(content.length_bytes() + 1);
+            getter.errands[0].disk.room_bytes = dice.below(content.length_bytes() + 1);
             "small disk"
         }
         3 => {
-            getter.patience = Some(Duration::from_millis(500 + dice.below(5_000)));
+            getter.errands[0].patience = Some(Duration::from_millis(500 + dice.below(5_000)));
             "impatient"
         }
-        _ if matches!(getter.wish, Wish::Pipe(_, Some(_))) => "slow reader",
+        _ if matches!(getter.errands[0].wish, Wish::Pipe(_, Some(_))) => "slow reader",
         _ => return,
     };
     *world.counts.entry(counted).or_default() += 1;
 }
 
 fn can_finish(world: &World, host: usize, sharers: usize) -> bool {
-    let policy = match world.hosts[host].wish {
+    let policy = match world.hosts[host].errands[0].wish {
         Wish::Share | Wish::Pipe(_, None) => return false,
         Wish::Get(policy) | Wish::Pipe(policy, Some(_)) => policy,
     };

@@ -12,7 +12,7 @@ use towpath_core::path::Policy;
 use towpath_core::time::Instant;
 
 use super::{Scenario, Sort};
-use crate::world::{Firewall, Host, Manners, Seen, Wish, World};
+use crate::world::{Errand, Firewall, Host, Manners, Seen, Wish, World};
 
 impl Scenario {
     pub(super) fn judge(&self, world: &mut World) -> Result<(), String> {
@@ -20,18 +20,10 @@ impl Scenario {
         if !unfinished.is_empty() {
             return Err(format!("hosts {unfinished:?} did not finish by {:?}", world.now));
         }
-        for number in self.sharers..world.hosts.len() {
-            let seen = world.figures(number);
-            for (path, bytes) in ["direct", "punched", "relay"].iter().zip(seen.by_path_bytes) {
-                if bytes > 0 {
-                    *world.counts.entry(path).or_default() += 1;
-                }
+        for number in 0..world.hosts.len() {
+            for index in 0..world.hosts[number].errands.len() {
+                self.judge_errand(world, number, index)?;
             }
-            *world.counts.entry("liar named").or_default() += seen.liars();
-            self.judge_paths(world, number, seen.by_path_bytes)?;
-            self.judge_blame(world, number, &seen)?;
-            self.judge_waste(world, number, &seen)?;
-            Self::judge_failures(world, number, &seen)?;
         }
         self.judge_goodbyes(world)?;
         match self.sort {
@@ -41,9 +33,34 @@ impl Scenario {
         }
     }
 
+    /// What must hold of one download.
+    fn judge_errand(&self, world: &mut World, number: usize, index: usize) -> Result<(), String> {
+        let Some(policy) = world.hosts[number].errands[index].wish.policy() else { return Ok(()) };
+        let seen = world.figures(number, index);
+        for (path, bytes) in ["direct", "punched", "relay"].iter().zip(seen.by_path_bytes) {
+            if bytes > 0 {
+                *world.counts.entry(path).or_default() += 1;
+            }
+        }
+        *world.counts.entry("liar named").or_default() += seen.liars();
+        if seen.by_path_bytes.iter().sum::<u64>() != seen.received_bytes {
+            return Err(format!("host {number}: {:?} do not add up", seen.by_path_bytes));
+        }
+        let errand = &world.hosts[number].errands[index];
+        self.judge_paths(world, number, policy, seen.by_path_bytes)?;
+        self.judge_blame(world, number, errand, &seen)?;
+        self.judge_waste(world, number, errand, &seen)?;
+        Self::judge_failures(world, number, errand, &seen)
+    }
+
     /// A policy is obeyed; where nothing went wrong, the path follows from the firewalls.
-    fn judge_paths(&self, world: &World, number: usize, bytes: [u64; 3]) -> Result<(), String> {
-        let Some(policy) = world.hosts[number].wish.policy() else { return Ok(()) };
+    fn judge_paths(
+        &self,
+        world: &World,
+        number: usize,
+        policy: Policy,
+        bytes: [u64; 3],
+    ) -> Result<(), String> {
         let [direct, _, relay] = bytes;
         if policy == Policy::Direct && relay > 0 || policy == Policy::Relay && direct > 0 {
             // A peer that is also served may have come to us by another path, and is used.
@@ -66,7 +83,13 @@ impl Scenario {
     }
 
     /// Only liars are called liars, and only who changed has changed.
-    fn judge_blame(&self, world: &World, number: usize, seen: &Seen) -> Result<(), String> {
+    fn judge_blame(
+        &self,
+        world: &World,
+        number: usize,
+        errand: &Errand,
+        seen: &Seen,
+    ) -> Result<(), String> {
         for ((peer, reason), _) in &seen.dropped.0 {
             // One user may have several hosts.
             let all_of = world.hosts.iter().filter(|host| host.peer_id() == *peer);
@@ -88,17 +111,22 @@ impl Scenario {
                 return Err(format!("host {number} blames {peer:?} for {reason:?}"));
             }
         }
-        if self.faults.is_empty() && world.hosts[number].disk.false_bytes == 0 && seen.liars() > 0 {
+        if self.faults.is_empty() && errand.disk.false_bytes == 0 && seen.liars() > 0 {
             return Err(format!("host {number} names a liar, and was not lied to"));
         }
         Ok(())
     }
 
     /// What was received is what was needed, what was false, what was lost, and a few copies.
-    fn judge_waste(&self, world: &World, number: usize, seen: &Seen) -> Result<(), String> {
-        let host = &world.hosts[number];
-        let length = host.content().length_bytes();
-        let wholes = match host.wish {
+    fn judge_waste(
+        &self,
+        world: &World,
+        number: usize,
+        errand: &Errand,
+        seen: &Seen,
+    ) -> Result<(), String> {
+        let length = errand.content().length_bytes();
+        let wholes = match errand.wish {
             Wish::Pipe(..) => seen.runs,
             Wish::Get(_) | Wish::Share => 1,
         };
@@ -106,8 +134,8 @@ impl Scenario {
         let one_source = world.hosts.len() == 2 && self.faults.is_empty();
         let copies = if one_source { 0 } else { copies * 2 * seen.runs };
         let most = length * wholes
-            + host.disk.false_bytes
-            + host.disk.torn_bytes
+            + errand.disk.false_bytes
+            + errand.disk.torn_bytes
             + seen.lost_bytes
             + seen.failed.total() * CHUNK_BYTES as u64
             + copies;
@@ -119,13 +147,17 @@ impl Scenario {
     }
 
     /// Who fails has a reason.
-    fn judge_failures(world: &World, number: usize, seen: &Seen) -> Result<(), String> {
-        let host = &world.hosts[number];
+    fn judge_failures(
+        world: &World,
+        number: usize,
+        errand: &Errand,
+        seen: &Seen,
+    ) -> Result<(), String> {
         for (failure, _) in &seen.failed.0 {
             let has_reason = match failure {
-                Failure::NobodyOnline => host.patience.is_some(),
+                Failure::NobodyOnline => errand.patience.is_some(),
                 Failure::Store(_) => world.counts.contains_key("disk full"),
-                Failure::Unknown => host.content().secret.is_none(),
+                Failure::Unknown => errand.content().secret.is_none(),
             };
             if !has_reason {
                 return Err(format!("host {number} failed without a reason: {failure:?}"));
@@ -144,8 +176,9 @@ impl Scenario {
         let heard = |at: Instant| world.now.since(at) > Duration::from_secs(3);
         let is_heard =
             |seen: &Seen| seen.finished_at.is_some_and(heard) && seen.dropped.0.is_empty();
-        let finished = world.hosts.iter().filter(|host| is_heard(&host.seen)).count();
-        let done = world.hosts.iter().map(|host| host.seen.done).sum::<u64>();
+        let errands = || world.hosts.iter().flat_map(|host| &host.errands);
+        let finished = errands().filter(|errand| is_heard(&errand.seen)).count();
+        let done = errands().map(|errand| errand.seen.done).sum::<u64>();
         if done < finished as u64 {
             return Err(format!("{finished} finished, and only {done} said so"));
         }
@@ -160,14 +193,17 @@ impl Scenario {
             return Ok(());
         }
         let hosts = || world.hosts.iter();
-        let started =
-            hosts().filter_map(|host| host.seen.started_at).max().unwrap_or(Instant::ZERO);
-        let content = world.hosts[0].content();
-        let chunks = content.shape(Space::Root).chunks + content.shape(Space::Contents).chunks;
-        let getters = (world.hosts.len() - self.sharers) as u64;
-        let bytes = (content.length_bytes() + chunks * 4_096) * getters;
-        let bytes = usize::try_from(bytes).expect("small");
-        let all_chunks = u32::try_from(chunks * getters).expect("few");
+        let errands = || hosts().flat_map(|host| &host.errands);
+        let fetches = || errands().filter(|errand| errand.wish.policy().is_some());
+        let started = errands().filter_map(|errand| errand.seen.started_at).max();
+        let started = started.unwrap_or(Instant::ZERO);
+        let chunks = |errand: &Errand| {
+            let content = errand.content();
+            content.shape(Space::Root).chunks + content.shape(Space::Contents).chunks
+        };
+        let bytes_of = |errand: &Errand| errand.content().length_bytes() + chunks(errand) * 4_096;
+        let bytes = usize::try_from(fetches().map(bytes_of).sum::<u64>()).expect("small");
+        let all_chunks = u32::try_from(fetches().map(chunks).sum::<u64>()).expect("few");
         let wire = hosts().map(|host| host.quality.time_for(bytes)).max().unwrap_or_default();
         let latency = hosts().map(|host| host.quality.latency).max().unwrap_or_default();
         let disk = hosts().map(|host| host.disk_latency).max().unwrap_or_default();
@@ -176,15 +212,17 @@ impl Scenario {
         let mut allowed = wire * 5 / 4 + latency * 200 + disk * all_chunks * 2;
         allowed += (Duration::from_millis(200) + latency * 4) * lost + Duration::from_secs(20);
         for number in &self.must_finish {
-            let getter = &world.hosts[*number];
-            let Some(finished) = getter.seen.finished_at else { continue };
-            let reader = match getter.wish {
-                Wish::Pipe(_, Some(pause)) => (pause + latency * 4) * all_chunks,
-                Wish::Pipe(_, None) | Wish::Get(_) | Wish::Share => Duration::ZERO,
-            };
-            let took = finished.since(started);
-            if took > allowed + reader && getter.seen.failed.total() == 0 {
-                return Err(format!("host {number} took {took:?} of {:?}", allowed + reader));
+            for getter in &world.hosts[*number].errands {
+                let Some(finished) = getter.seen.finished_at else { continue };
+                let reader = match getter.wish {
+                    Wish::Pipe(_, Some(pause)) => (pause + latency * 4) * all_chunks,
+                    Wish::Pipe(_, None) | Wish::Get(_) | Wish::Share => Duration::ZERO,
+                };
+                let took = finished.since(started);
+                if took > allowed + reader && getter.seen.failed.total() == 0 {
+                    let allowed = allowed + reader;
+                    return Err(format!("host {number} took {took:?} of {allowed:?}"));
+                }
             }
         }
         Ok(())
@@ -192,8 +230,8 @@ impl Scenario {
 
     /// The crowd helps itself: the sharer gives each chunk a few times, not to everybody.
     fn judge_crowd(world: &World) -> Result<(), String> {
-        let content = world.hosts[0].content();
-        let served = world.hosts[0].seen.served_bytes;
+        let content = world.hosts[0].errands[0].content();
+        let served = world.hosts[0].errands[0].seen.served_bytes;
         let getters = world.hosts.len() as u64 - 1;
         if served > content.length_bytes() * getters * 3 / 4 {
             let length = content.length_bytes();
@@ -206,9 +244,10 @@ impl Scenario {
     fn judge_limits(world: &World) -> Result<(), String> {
         let [sharer, getter] = [&world.hosts[0], &world.hosts[1]];
         let limit = sharer.config.limit_up.or(getter.config.limit_down);
-        let (Some(limit), Some(finished)) = (limit, getter.seen.finished_at) else {
+        let (Some(limit), Some(finished)) = (limit, getter.finished_at()) else {
             return Ok(());
         };
+        let getter = &getter.errands[0];
         let started = getter.seen.started_at.unwrap_or(Instant::ZERO);
         let took = finished.since(started).as_secs_f64();
         let length = getter.content().length_bytes() as f64;

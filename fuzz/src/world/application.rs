@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use towpath_core::download::ChunkSet;
-use towpath_core::id::{ChunkRef, Hash, Kind, LinkId, Space};
+use towpath_core::id::{ChunkRef, ContentKey, Hash, Kind, LinkId, Space};
 use towpath_core::limits::{CHUNK_BYTES, MAX_OUTSTANDING_BYTES};
 use towpath_core::node::{self, Event, StoreResult};
 use towpath_core::session::{self, ChunkFrame};
 use towpath_core::time::Instant;
 use towpath_core::wire::{RequestId, Unavailable};
 
-use super::hosts::{CONTENT, Host, Manners, Wish};
+use super::hosts::{Host, Manners, Wish};
 use super::{Happening, Plant, World};
 use crate::peer::{Effect, Work};
 
@@ -26,31 +26,45 @@ impl Host {
         &mut self,
         now: Instant,
         request: RequestId,
+        content: ContentKey,
         chunk: ChunkRef,
     ) -> Result<ChunkFrame, Unavailable> {
         self.served += 1;
-        let data = match self.wish {
-            Wish::Share => self.content.chunk(chunk),
-            Wish::Get(_) | Wish::Pipe(..) => self.disk.chunk(chunk),
+        let served = self.served;
+        let manners = self.manners;
+        let errand = self.errand(content).ok_or(Unavailable::NotHad)?;
+        let data = match errand.wish {
+            Wish::Share => errand.content.chunk(chunk),
+            Wish::Get(_) | Wish::Pipe(..) => errand.disk.chunk(chunk),
         };
         let data = data.ok_or(Unavailable::NotHad)?;
-        self.seen.served_bytes += data.len() as u64;
+        errand.seen.served_bytes += data.len() as u64;
         let mut data = data.to_vec();
         let mut false_proof = false;
-        match self.manners {
-            Manners::FalseEvery(n) if self.served.is_multiple_of(n) => data[0] ^= 1,
-            Manners::FalseProof(n) => false_proof = self.served.is_multiple_of(n),
+        match manners {
+            Manners::FalseEvery(n) if served.is_multiple_of(n) => data[0] ^= 1,
+            Manners::FalseProof(n) => false_proof = served.is_multiple_of(n),
             Manners::Refuses => return Err(Unavailable::NotHad),
             Manners::ChangedAt(at) if at <= now => return Err(Unavailable::SourceChanged),
             Manners::Honest | Manners::FalseEvery(_) | Manners::Mute | Manners::ChangedAt(_) => {}
         }
-        let frame = self.content.frame(request, chunk, &data);
+        let frame = errand.content.frame(request, chunk, &data);
         let mut frame = frame.ok_or(Unavailable::NotHad)?;
         if false_proof && let Some(byte) = frame.proof_mut().first_mut() {
             *byte ^= 1;
         }
         Ok(frame)
     }
+}
+
+/// A chunk that came, to be stored.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) content: ContentKey,
+    pub(super) chunk: ChunkRef,
+    pub(super) link: LinkId,
+    pub(super) proof: Vec<Hash>,
+    pub(super) data: BytesMut,
 }
 
 impl World {
@@ -70,24 +84,28 @@ impl World {
             Effect::Connect => self.connect_relay(host, epoch),
             Effect::Message(message) => self.send_to_relay(host, message)?,
             Effect::Disconnect => self.disconnect_relay(host),
-            Effect::ReadChunk(link, request, _, chunk) => {
+            Effect::ReadChunk(link, request, content, chunk) => {
                 if self.hosts[host].manners == Manners::Mute {
                     self.count("request left unanswered");
                     return Ok(());
                 }
                 let at = self.hosts[host].disk_time(self.now);
-                self.plan(at, Happening::Read(host, epoch, link, request, chunk));
+                self.plan(at, Happening::Read(host, epoch, link, request, (content, chunk)));
             }
-            Effect::StoreChunk(_, chunk, link, proof, data) => {
+            Effect::StoreChunk(content, chunk, link, proof, data) => {
                 let owner = &mut self.hosts[host];
-                owner.storing_bytes += data.len() as u64;
-                if owner.storing_bytes > MAX_OUTSTANDING_BYTES {
-                    return Err(format!("host {host} holds {} bytes", owner.storing_bytes));
+                owner.old_errand(content).storing_bytes += data.len() as u64;
+                let held = owner.old_errand(content).storing_bytes;
+                if held > MAX_OUTSTANDING_BYTES {
+                    return Err(format!("host {host} holds {held} bytes"));
                 }
                 let at = owner.disk_time(self.now);
-                self.plan(at, Happening::Store(host, epoch, chunk, link, proof, data));
+                let arrived = Arrived { content, chunk, link, proof, data };
+                self.plan(at, Happening::Store(host, epoch, arrived));
             }
-            Effect::Deliver(_, chunk, data) => self.deliver(host, epoch, chunk, data)?,
+            Effect::Deliver(content, chunk, data) => {
+                self.deliver(host, epoch, content, chunk, data)?;
+            }
             Effect::Tell(event) => self.tell(host, epoch, event)?,
             Effect::Accuse(rule) => self.accuse(host, rule)?,
         }
@@ -100,10 +118,13 @@ impl World {
         epoch: u32,
         link: LinkId,
         request: RequestId,
-        chunk: ChunkRef,
+        (content, chunk): (ContentKey, ChunkRef),
     ) -> Result<(), String> {
+        if self.peer(number, epoch).is_none() {
+            return Ok(());
+        }
         let host = &mut self.hosts[number];
-        let result = host.read(self.now, request, chunk);
+        let result = host.read(self.now, request, content, chunk);
         match (host.manners, &result) {
             (Manners::ChangedAt(_), Err(Unavailable::SourceChanged)) => {
                 self.count("source changed");
@@ -119,31 +140,29 @@ impl World {
         &mut self,
         number: usize,
         epoch: u32,
-        chunk: ChunkRef,
-        link: LinkId,
-        proof: &[Hash],
-        data: BytesMut,
+        arrived: Arrived,
     ) -> Result<(), String> {
+        let Arrived { content, chunk, link, proof, data } = arrived;
         let host = &mut self.hosts[number];
-        if host.epoch != epoch || host.peer.is_none() {
-            host.seen.lost_bytes += data.len() as u64;
+        let is_gone = host.epoch != epoch || host.peer.is_none();
+        let Some(errand) = host.errand(content).filter(|_| !is_gone) else {
+            host.old_errand(content).seen.lost_bytes += data.len() as u64;
             return Ok(());
-        }
-        host.storing_bytes -= data.len() as u64;
+        };
+        errand.storing_bytes -= data.len() as u64;
         let trusting = self.plant == Some(Plant::TrustingDisk);
-        let result = host.disk.store(chunk, proof, &data, trusting);
+        let result = errand.disk.store(chunk, &proof, &data, trusting);
         let result = result.map_err(|error| format!("host {number}: {error}"))?;
-        let named_before = host.seen.liars();
+        let named_before = errand.seen.liars();
         match result {
             StoreResult::Written => {}
             StoreResult::False => self.count("false chunk refused"),
             StoreResult::Failed(_) => self.count("disk full"),
         }
         let is_false = result == StoreResult::False;
-        let content = CONTENT;
         let input = node::Input::ChunkStored { content, chunk, link, result, buffer: data };
         self.input(number, epoch, Work::Node(input))?;
-        let seen = &self.hosts[number].seen;
+        let seen = &self.hosts[number].old_errand(content).seen;
         if is_false && seen.finished_at.is_none() && seen.liars() == 0 && named_before == 0 {
             return Err(format!("host {number} refused a false chunk and named nobody"));
         }
@@ -153,7 +172,7 @@ impl World {
     /// A host says that another one broke the protocol. All speak it well, so that this is a fault,
     /// unless bits were changed on the way.
     fn accuse(&self, number: usize, rule: &'static str) -> Result<(), String> {
-        let lied_to = self.hosts[number].disk.false_bytes > 0;
+        let lied_to = self.hosts[number].errands.iter().any(|errand| errand.disk.false_bytes > 0);
         if self.damaged || (rule == "false_chunk" && lied_to) {
             return Ok(());
         }
@@ -164,21 +183,23 @@ impl World {
         &mut self,
         number: usize,
         epoch: u32,
+        content: ContentKey,
         chunk: ChunkRef,
         data: BytesMut,
     ) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let expected = host.piped_bytes / CHUNK_BYTES as u64;
+        let Some(errand) = self.hosts[number].errand(content) else { return Ok(()) };
+        let expected = errand.piped_bytes / CHUNK_BYTES as u64;
         if chunk.index != expected {
             return Err(format!("host {number}: chunk {} out of order", chunk.index));
         }
-        if host.content.chunk(chunk) != Some(&data[..]) {
+        if errand.content.chunk(chunk) != Some(&data[..]) {
             return Err(format!("host {number}: a wrong byte went to the pipe"));
         }
-        host.piped_bytes += data.len() as u64;
-        if let Wish::Pipe(_, Some(pause)) = host.wish {
+        errand.piped_bytes += data.len() as u64;
+        if let Wish::Pipe(_, Some(pause)) = errand.wish {
             let at = self.now + pause;
-            self.plan(at, Happening::Delivered(number, epoch, chunk, data));
+            let delivered = node::Input::Delivered { content, chunk, buffer: data };
+            self.plan(at, Happening::Say(number, epoch, delivered));
         } else {
             self.count("pipe stopped");
         }
@@ -190,29 +211,57 @@ impl World {
         if self.verbose {
             eprintln!("{:?}   host {number}: {event:?}", self.now);
         }
-        let host = &mut self.hosts[number];
+        match event {
+            Event::Stopped => {
+                self.count("stopped");
+                self.end(number);
+                Ok(())
+            }
+            Event::TrackerTrouble(_) => Ok(()),
+            Event::Described { content, .. }
+            | Event::SpaceComplete(content, _)
+            | Event::Failed(content, _)
+            | Event::Path { content, .. }
+            | Event::PeerDropped { content, .. }
+            | Event::Receiver { content, .. }
+            | Event::Announced(content)
+            | Event::Waiting(content)
+            | Event::Unreachable { content, .. } => {
+                if self.hosts[number].errand(content).is_none() {
+                    return Err(format!("host {number} speaks of what is over: {event:?}"));
+                }
+                self.tell_of(number, epoch, content, event)
+            }
+        }
+    }
+
+    fn tell_of(
+        &mut self,
+        number: usize,
+        epoch: u32,
+        content: ContentKey,
+        event: Event,
+    ) -> Result<(), String> {
+        let errand = self.hosts[number].old_errand(content);
         match event {
             Event::Described { descriptor, .. } => {
-                if descriptor != host.content.descriptor {
+                if descriptor != errand.content.descriptor {
                     return Err(format!("host {number} believes another descriptor"));
                 }
-                self.begin(number, epoch, Space::Root)?;
+                self.begin(number, epoch, content, Space::Root)?;
             }
-            Event::SpaceComplete(_, space) => self.space_complete(number, epoch, space)?,
+            Event::SpaceComplete(_, space) => self.space_complete(number, epoch, content, space)?,
             Event::Failed(_, failure) => {
-                host.seen.failed.note(failure);
+                errand.seen.failed.note(failure);
                 self.count("failed, and tried again later");
                 self.end(number);
                 self.start_at(self.now + Duration::from_secs(3), number);
             }
-            Event::Path { path, reason, .. } => host.seen.paths.note((path, reason.to_string())),
-            Event::PeerDropped { peer, reason, .. } => host.seen.dropped.note((peer, reason)),
-            Event::Receiver { done, .. } => host.seen.done += u64::from(done),
-            Event::Stopped => {
-                self.count("stopped");
-                self.end(number);
-            }
-            Event::Announced(_)
+            Event::Path { path, reason, .. } => errand.seen.paths.note((path, reason.to_string())),
+            Event::PeerDropped { peer, reason, .. } => errand.seen.dropped.note((peer, reason)),
+            Event::Receiver { done, .. } => errand.seen.done += u64::from(done),
+            Event::Stopped
+            | Event::Announced(_)
             | Event::TrackerTrouble(_)
             | Event::Waiting(_)
             | Event::Unreachable { .. } => {}
@@ -220,16 +269,21 @@ impl World {
         Ok(())
     }
 
-    fn begin(&mut self, number: usize, epoch: u32, space: Space) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let have = match host.wish {
+    fn begin(
+        &mut self,
+        number: usize,
+        epoch: u32,
+        content: ContentKey,
+        space: Space,
+    ) -> Result<(), String> {
+        let errand = self.hosts[number].old_errand(content);
+        let have = match errand.wish {
             Wish::Share => return Err("a sharer asked what it shares".into()),
-            Wish::Get(_) => host.disk.resume(space),
-            Wish::Pipe(..) => ChunkSet::empty(host.content.shape(space).chunks),
+            Wish::Get(_) => errand.disk.resume(space),
+            Wish::Pipe(..) => ChunkSet::empty(errand.content.shape(space).chunks),
         };
-        let shape = host.content.shape(space);
-        let input = node::Input::Begin { content: CONTENT, space, shape, have };
-        self.say(number, epoch, input);
+        let shape = errand.content.shape(space);
+        self.say(number, epoch, node::Input::Begin { content, space, shape, have });
         Ok(())
     }
 
@@ -238,27 +292,33 @@ impl World {
         self.plan(self.now, Happening::Say(number, epoch, input));
     }
 
-    fn space_complete(&mut self, number: usize, epoch: u32, space: Space) -> Result<(), String> {
-        let host = &mut self.hosts[number];
-        let is_whole = match host.wish {
-            Wish::Pipe(..) => host.piped_bytes == host.content.descriptor.length_bytes,
-            Wish::Share | Wish::Get(_) => host.disk.is_whole(space),
+    fn space_complete(
+        &mut self,
+        number: usize,
+        epoch: u32,
+        content: ContentKey,
+        space: Space,
+    ) -> Result<(), String> {
+        let errand = self.hosts[number].old_errand(content);
+        let is_whole = match errand.wish {
+            Wish::Pipe(..) => errand.piped_bytes == errand.content.descriptor.length_bytes,
+            Wish::Share | Wish::Get(_) => errand.disk.is_whole(space),
         };
         if !is_whole {
             return Err(format!("host {number} says complete, and is not whole"));
         }
-        host.disk.sync();
-        let is_folder = host.content.descriptor.kind == Kind::Manifest;
-        if is_folder && space == Space::Root && !matches!(host.wish, Wish::Pipe(..)) {
+        errand.disk.sync();
+        let is_folder = errand.content.descriptor.kind == Kind::Manifest;
+        if is_folder && space == Space::Root && !matches!(errand.wish, Wish::Pipe(..)) {
             self.count("folder described");
-            return self.begin(number, epoch, Space::Contents);
+            return self.begin(number, epoch, content, Space::Contents);
         }
-        if host.seen.finished_at.is_none() {
-            host.seen.finished_at = Some(self.now);
-        }
-        let leaves = host.leaves;
+        let now = self.now;
+        self.hosts[number].old_errand(content).seen.finished_at.get_or_insert(now);
+        let host = &self.hosts[number];
+        let leaves = host.leaves && host.is_done();
         self.count("finished");
-        self.say(number, epoch, node::Input::Finished(CONTENT));
+        self.say(number, epoch, node::Input::Finished(content));
         if leaves {
             self.quit(number);
         }

@@ -19,9 +19,6 @@ use crate::disk::Disk;
 use crate::peer::{Config, Peer, Work};
 use crate::pipe::Quality;
 
-/// Each host has one thing that it shares or fetches.
-pub const CONTENT: ContentKey = ContentKey(0);
-
 /// How long a user waits who has learned to.
 const LONG_PATIENCE: Duration = Duration::from_secs(100);
 
@@ -68,11 +65,34 @@ pub enum Manners {
     ChangedAt(Instant),
 }
 
+/// One thing that a host's command shares or fetches.
+#[derive(Debug)]
+pub struct Errand {
+    /// What is wanted.
+    pub wish: Wish,
+    /// How long its user waits for somebody to be online, until that failed a few times.
+    pub patience: Option<Duration>,
+    /// The store, which survives crashes.
+    pub disk: Disk,
+    /// What was seen of it.
+    pub seen: Seen,
+    pub(super) content: Arc<Content>,
+    /// Its number at the node, another one for each time that it is begun; `None` while it is
+    /// withdrawn.
+    pub(super) key: Option<ContentKey>,
+    /// Bytes of chunks that are being stored.
+    pub(super) storing_bytes: u64,
+    /// Bytes that the pipe's reader was given.
+    pub(super) piped_bytes: u64,
+    /// Whether the figures of this run were taken down.
+    settled: bool,
+}
+
 /// A machine with one user and one command.
 #[derive(Debug)]
 pub struct Host {
-    /// What the command is.
-    pub wish: Wish,
+    /// What the command shares and fetches.
+    pub errands: Vec<Errand>,
     /// Its network.
     pub quality: Quality,
     /// What stands before it.
@@ -85,65 +105,38 @@ pub struct Host {
     pub disk_latency: Duration,
     /// How it serves.
     pub manners: Manners,
-    /// Whether it ends when its download is whole, as `get` does, or goes on to serve.
+    /// Whether it ends when its downloads are whole, as `get` does, or goes on to serve.
     pub leaves: bool,
-    /// How long its user waits for somebody to be online, until that failed a few times.
-    pub patience: Option<Duration>,
     /// Its settings.
     pub config: Config,
-    /// Its disk, which survives its crashes.
-    pub disk: Disk,
-    /// What it has seen of its download.
-    pub seen: Seen,
-    pub(super) content: Arc<Content>,
     pub(super) peer: Option<Peer>,
     pub(super) epoch: u32,
+    /// How often any of its errands was begun.
+    runs: u32,
     pub(super) tick_at: Instant,
     pub(super) served: u64,
     pub(super) disk_free_at: Instant,
-    /// Bytes of chunks that are being stored.
-    pub(super) storing_bytes: u64,
-    /// Bytes that the pipe's reader was given.
-    pub(super) piped_bytes: u64,
     /// Whether it does not start again.
     pub(super) is_over: bool,
-    /// Whether the figures of this run were taken down.
-    settled: bool,
     /// While it is frozen: until when, and what waits for it.
     pub(super) frozen: Option<(Instant, VecDeque<Work>)>,
 }
 
-impl Host {
-    pub(super) fn new(
-        wish: Wish,
-        quality: Quality,
-        config: Config,
-        content: &Arc<Content>,
-    ) -> Self {
+/// Numbers of errands at the node are apart by so much, so that a number tells whose it is.
+const KEYS: u32 = 64;
+
+impl Errand {
+    pub(super) fn new(wish: Wish, content: &Arc<Content>) -> Self {
         Self {
             wish,
-            quality,
-            firewall: Firewall::Open,
-            unplugged: false,
-            other_addresses: Vec::new(),
-            disk_latency: Duration::from_micros(100),
-            manners: Manners::Honest,
-            leaves: false,
             patience: None,
-            config,
             disk: Disk::new(Arc::clone(content)),
             seen: Seen::default(),
             content: Arc::clone(content),
-            peer: None,
-            epoch: 0,
-            tick_at: Instant::NEVER,
-            served: 0,
-            disk_free_at: Instant::ZERO,
+            key: None,
             storing_bytes: 0,
             piped_bytes: 0,
-            is_over: false,
             settled: false,
-            frozen: None,
         }
     }
 
@@ -151,6 +144,67 @@ impl Host {
     #[must_use]
     pub const fn content(&self) -> &Arc<Content> {
         &self.content
+    }
+
+    /// Whether it is a download that is whole, or a share.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        matches!(self.wish, Wish::Share) || self.seen.finished_at.is_some()
+    }
+}
+
+impl Host {
+    pub(super) fn new(quality: Quality, config: Config) -> Self {
+        Self {
+            errands: Vec::new(),
+            quality,
+            firewall: Firewall::Open,
+            unplugged: false,
+            other_addresses: Vec::new(),
+            disk_latency: Duration::from_micros(100),
+            manners: Manners::Honest,
+            leaves: false,
+            config,
+            peer: None,
+            epoch: 0,
+            runs: 0,
+            tick_at: Instant::NEVER,
+            served: 0,
+            disk_free_at: Instant::ZERO,
+            is_over: false,
+            frozen: None,
+        }
+    }
+
+    /// The errand with this number, if it is still under way.
+    pub(super) fn errand(&mut self, key: ContentKey) -> Option<&mut Errand> {
+        let index = usize::try_from(key.0 % KEYS).expect("small");
+        self.errands.get_mut(index).filter(|errand| errand.key == Some(key))
+    }
+
+    /// The errand that had this number, which may be over.
+    pub(super) fn old_errand(&mut self, key: ContentKey) -> &mut Errand {
+        let index = usize::try_from(key.0 % KEYS).expect("small");
+        &mut self.errands[index]
+    }
+
+    /// Whether nothing is left to fetch.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.errands.iter().all(Errand::is_done)
+    }
+
+    /// Whether it fetches nothing.
+    #[must_use]
+    pub fn only_shares(&self) -> bool {
+        self.errands.iter().all(|errand| matches!(errand.wish, Wish::Share))
+    }
+
+    /// Figures of all its errands together.
+    #[must_use]
+    pub fn finished_at(&self) -> Option<Instant> {
+        let fetches = self.errands.iter().filter(|errand| !matches!(errand.wish, Wish::Share));
+        fetches.map(|errand| errand.seen.finished_at).max().flatten()
     }
 
     /// Whether its command runs.
@@ -175,33 +229,21 @@ impl World {
         let now = self.now;
         let rng = self.rng.fork_numbered("peer", self.numbers);
         let host = &mut self.hosts[number];
-        let over = host.is_over || (host.seen.finished_at.is_some() && host.leaves);
+        let over = host.is_over || (host.leaves && !host.only_shares() && host.is_done());
         if host.peer.is_some() || over {
             return Ok(());
         }
         host.epoch += 1;
         host.tick_at = Instant::NEVER;
-        host.piped_bytes = 0;
-        host.storing_bytes = 0;
-        host.settled = false;
-        host.seen.runs += 1;
-        host.seen.started_at.get_or_insert(now);
-        for (failure, times) in &host.seen.failed.0 {
-            match failure {
-                // Somebody has made room.
-                Failure::Store(_) => host.disk.room_bytes = u64::MAX,
-                // The user has learned to wait.
-                Failure::NobodyOnline if *times > 2 => host.patience = Some(LONG_PATIENCE),
-                Failure::NobodyOnline | Failure::Unknown => {}
-            }
-        }
         let epoch = host.epoch;
         host.config.number = host.config.number.wrapping_add(1);
         let mut peer = Peer::new(now, rng, &host.config);
         let mut addresses = host.other_addresses.clone();
         addresses.push(address_of(number));
         peer.input(now, Work::Node(node::Input::Listening { addresses }));
-        peer.input(now, Work::Node(host.command()));
+        for index in 0..host.errands.len() {
+            peer.input(now, Work::Node(host.begin_errand(now, index)));
+        }
         host.peer = Some(peer);
         self.count("start");
         self.plan(now, Happening::Sync(number, epoch));
@@ -222,7 +264,9 @@ impl World {
             Ending::Crashed => {
                 self.count("crash");
                 self.lose_host(number, true);
-                self.hosts[number].disk.crash(&mut self.rng);
+                for errand in &mut self.hosts[number].errands {
+                    errand.disk.crash(&mut self.rng);
+                }
                 self.end(number);
             }
             Ending::Quit => self.quit(number),
@@ -246,6 +290,9 @@ impl World {
         host.peer = None;
         host.frozen = None;
         host.epoch += 1;
+        for errand in &mut host.errands {
+            errand.key = None;
+        }
         self.cut_host(number);
         self.disconnect_relay(number);
     }
@@ -288,22 +335,25 @@ impl World {
     }
 
     /// Adds the figures of a run that ends to those of the host.
-    fn settle(&mut self, number: usize) {
+    pub(super) fn settle(&mut self, number: usize) {
         let host = &mut self.hosts[number];
-        if let Some(peer) = &host.peer
-            && !std::mem::replace(&mut host.settled, true)
-        {
-            host.seen.add(&peer.progress(CONTENT));
+        for errand in &mut host.errands {
+            if let (Some(peer), Some(key)) = (&host.peer, errand.key)
+                && !std::mem::replace(&mut errand.settled, true)
+            {
+                errand.seen.add(&peer.progress(key));
+            }
         }
     }
 
-    /// Figures of a host over all its runs.
+    /// Figures of an errand over all its runs.
     #[must_use]
-    pub fn figures(&self, number: usize) -> Seen {
+    pub fn figures(&self, number: usize, errand: usize) -> Seen {
         let host = &self.hosts[number];
-        let mut seen = host.seen.clone();
-        if let Some(peer) = host.peer.as_ref().filter(|_| !host.settled) {
-            seen.add(&peer.progress(CONTENT));
+        let errand = &host.errands[errand];
+        let mut seen = errand.seen.clone();
+        if let (Some(peer), Some(key), false) = (&host.peer, errand.key, errand.settled) {
+            seen.add(&peer.progress(key));
         }
         seen
     }
@@ -312,14 +362,19 @@ impl World {
     pub(super) fn check(&self, number: usize) -> Result<(), String> {
         let host = &self.hosts[number];
         let Some(peer) = &host.peer else { return Ok(()) };
-        let progress = peer.progress(CONTENT);
-        if progress.verified_bytes > host.content.length_bytes() {
-            return Err(format!("host {number} counts more verified bytes than there are"));
-        }
-        if let Wish::Pipe(..) = host.wish {
-            let ahead = progress.received_bytes.saturating_sub(host.piped_bytes);
-            if ahead > MAX_AHEAD_BYTES + host.disk.false_bytes {
-                return Err(format!("host {number} received {ahead} bytes ahead of its reader"));
+        for errand in &host.errands {
+            let Some(key) = errand.key else { continue };
+            let progress = peer.progress(key);
+            if progress.verified_bytes > errand.content.length_bytes() {
+                return Err(format!("host {number} counts more verified bytes than there are"));
+            }
+            if let Wish::Pipe(..) = errand.wish {
+                let ahead = progress.received_bytes.saturating_sub(errand.piped_bytes);
+                if ahead > MAX_AHEAD_BYTES + errand.disk.false_bytes {
+                    return Err(format!(
+                        "host {number} received {ahead} bytes ahead of its reader"
+                    ));
+                }
             }
         }
         Ok(())
@@ -327,14 +382,38 @@ impl World {
 }
 
 impl Host {
-    /// What its user types.
-    fn command(&self) -> node::Input {
+    /// Begins an errand, for the first time or again: what its user types.
+    pub(super) fn begin_errand(&mut self, now: Instant, index: usize) -> node::Input {
+        let number = u32::try_from(index).expect("few errands") + KEYS * self.runs;
+        self.runs += 1;
+        let errand = &mut self.errands[index];
+        errand.key = Some(ContentKey(number));
+        errand.piped_bytes = 0;
+        errand.storing_bytes = 0;
+        errand.settled = false;
+        errand.seen.runs += 1;
+        errand.seen.started_at.get_or_insert(now);
+        for (failure, times) in &errand.seen.failed.0 {
+            match failure {
+                // Somebody has made room.
+                Failure::Store(_) => errand.disk.room_bytes = u64::MAX,
+                // The user has learned to wait.
+                Failure::NobodyOnline if *times > 2 => errand.patience = Some(LONG_PATIENCE),
+                Failure::NobodyOnline | Failure::Unknown => {}
+            }
+        }
+        errand.command(ContentKey(number))
+    }
+}
+
+impl Errand {
+    fn command(&self, key: ContentKey) -> node::Input {
         let content = &self.content;
         let secret = content.secret.clone();
         let (policy, sink) = match self.wish {
             Wish::Share => {
                 return node::Input::Share {
-                    content: CONTENT,
+                    content: key,
                     descriptor: content.descriptor,
                     secret,
                     name: "world".into(),
@@ -345,7 +424,7 @@ impl Host {
             Wish::Pipe(policy, _) => (policy, Sink::Ordered),
         };
         node::Input::Get {
-            content: CONTENT,
+            content: key,
             locator: content.descriptor.locator(secret.as_ref()),
             secret,
             policy,
