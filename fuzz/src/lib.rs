@@ -15,6 +15,7 @@ pub mod disk;
 pub mod peer;
 pub mod pipe;
 pub mod scenario;
+pub mod search;
 pub mod speed;
 pub mod trace;
 pub mod tracker;
