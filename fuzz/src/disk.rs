@@ -1,9 +1,11 @@
 //! A disk of the world: what a download has written, and how much of it a crash leaves.
 //!
-//! Verified chunks are *written* at once and *synced* now and then. A killed process loses nothing
-//! that is written; a crashed machine loses what is not synced, or leaves it torn. What is found
-//! after a start is verified again, as the real store does. The disk keeps no bytes: a chunk is
-//! compared with what was shared when it is written, and from then on it is whole or torn.
+//! A verified chunk is *written*: its bytes first, then its entry in the journal. Now and then
+//! both are *synced*. A killed process loses nothing that is written. A crashed machine loses what
+//! is not synced, in two ways: of the journal a beginning is left, its last entry perhaps torn; and
+//! the bytes of a chunk whose entry is left may be torn. What is found after a start is verified
+//! again, as the real store does. The disk keeps no bytes: a chunk is compared with what was shared
+//! when it is written, and from then on it is whole or torn.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,12 +17,22 @@ use towpath_core::rng::Rng;
 
 use crate::content::Content;
 
+/// What a crash took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Torn {
+    /// Entries of the journal, the torn one among them.
+    pub entries: u64,
+    /// Chunks whose entry is left, and whose bytes are torn.
+    pub chunks: u64,
+}
+
 /// A download on disk.
 #[derive(Debug)]
 pub struct Disk {
     content: Arc<Content>,
     written: BTreeSet<ChunkRef>,
-    synced: BTreeSet<ChunkRef>,
+    /// Those that are not synced, in the order of their entries in the journal.
+    unsynced: Vec<ChunkRef>,
     torn: BTreeSet<ChunkRef>,
     /// Bytes that may still be written before the disk is full.
     pub room_bytes: u64,
@@ -37,7 +49,7 @@ impl Disk {
         Self {
             content,
             written: BTreeSet::new(),
-            synced: BTreeSet::new(),
+            unsynced: Vec::new(),
             torn: BTreeSet::new(),
             room_bytes: u64::MAX,
             false_bytes: 0,
@@ -68,7 +80,9 @@ impl Disk {
             return Ok(StoreResult::Failed("disk full: no room in the world".into()));
         }
         self.room_bytes -= bytes;
-        self.written.insert(chunk);
+        if self.written.insert(chunk) {
+            self.unsynced.push(chunk);
+        }
         Ok(StoreResult::Written)
     }
 
@@ -78,20 +92,43 @@ impl Disk {
         if self.written.contains(&chunk) { self.content.chunk(chunk) } else { None }
     }
 
-    /// Makes everything that is written durable.
-    pub fn sync(&mut self) {
-        self.synced.clone_from(&self.written);
+    /// Whether a chunk is there and true.
+    #[must_use]
+    pub fn has(&self, chunk: ChunkRef) -> bool {
+        self.written.contains(&chunk)
     }
 
-    /// The machine crashes: of what was not synced some is torn.
-    pub fn crash(&mut self, rng: &mut Rng) {
-        for chunk in self.written.difference(&self.synced) {
-            if rng.below(2) == 0 {
-                self.torn.insert(*chunk);
-                let bytes = self.content.chunk(*chunk).map_or(0, <[u8]>::len);
-                self.torn_bytes += bytes as u64;
+    /// The chunks that are there.
+    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
+        self.written.iter()
+    }
+
+    /// Makes everything that is written durable.
+    pub fn sync(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// The machine crashes. Of the entries that were not synced a beginning is left, perhaps with
+    /// half of another one; of their chunks some are torn.
+    pub fn crash(&mut self, rng: &mut Rng) -> Torn {
+        let mut torn = Torn::default();
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let left = rng.below(unsynced.len() as u64 + 1);
+        let left = usize::try_from(left).expect("as many as there are");
+        for (at, chunk) in unsynced.into_iter().enumerate() {
+            let bytes = self.content.chunk(chunk).map_or(0, <[u8]>::len) as u64;
+            if at >= left {
+                torn.entries += 1;
+                self.written.remove(&chunk);
+            } else if rng.below(2) == 0 {
+                torn.chunks += 1;
+                self.torn.insert(chunk);
+            } else {
+                continue;
             }
+            self.torn_bytes += bytes;
         }
+        torn
     }
 
     /// What is there of a space after a start: every chunk whose bytes are right.

@@ -2,13 +2,13 @@
 //!
 //! No more than a window of them is under way or unread at any time; what does not fit waits at the
 //! sender, as in a TCP connection. How fast they leave is the matter of the wires that pipes share
-//! ([`crate::world`]). A piece is never split on its way, so the same pipe carries a WebSocket's
-//! messages.
+//! ([`crate::world`]), which take pieces of what was put in. The same pipe carries a WebSocket's
+//! messages: what was put in at once can be taken out whole when its last piece has arrived.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use towpath_core::time::Instant;
 
 /// How good the network of a host is.
@@ -16,17 +16,36 @@ use towpath_core::time::Instant;
 pub struct Quality {
     /// From the host to the middle of the network, one way.
     pub latency: Duration,
-    /// Each way.
-    pub bytes_per_second: u64,
+    /// Out of the host.
+    pub up_bytes_per_second: u64,
+    /// Into the host.
+    pub down_bytes_per_second: u64,
     /// Of a thousand pieces so many are lost and sent again, and all behind them wait.
     pub losses_per_thousand: u64,
 }
 
 impl Quality {
-    /// How long so many bytes take to pass.
+    /// A network that is as fast both ways, and loses nothing.
     #[must_use]
-    pub const fn time_for(&self, bytes: usize) -> Duration {
-        Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.bytes_per_second)
+    pub const fn even(latency: Duration, bytes_per_second: u64) -> Self {
+        Self {
+            latency,
+            up_bytes_per_second: bytes_per_second,
+            down_bytes_per_second: bytes_per_second,
+            losses_per_thousand: 0,
+        }
+    }
+
+    /// How long so many bytes take to leave the host.
+    #[must_use]
+    pub const fn time_up(&self, bytes: usize) -> Duration {
+        Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.up_bytes_per_second)
+    }
+
+    /// How long so many bytes take to enter the host.
+    #[must_use]
+    pub const fn time_down(&self, bytes: usize) -> Duration {
+        Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.down_bytes_per_second)
     }
 }
 
@@ -38,18 +57,27 @@ const WINDOW_BYTES: usize = 32 << 20;
 pub struct Pipe {
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
-    under_way: VecDeque<(Instant, Bytes)>,
+    under_way: VecDeque<Part>,
     unread_bytes: usize,
     last_arrival: Instant,
     ended: bool,
 }
 
+/// A piece that has left its sender.
+#[derive(Debug)]
+struct Part {
+    arrives_at: Instant,
+    bytes: Bytes,
+    /// What was put in at once ends with it.
+    is_last: bool,
+}
+
 impl Pipe {
-    /// Hands a piece to the sender's end.
-    pub fn put(&mut self, piece: Bytes) {
-        if !self.ended && !piece.is_empty() {
-            self.waiting_bytes += piece.len();
-            self.waiting.push_back(piece);
+    /// Hands bytes to the sender's end: of a stream, or one message.
+    pub fn put(&mut self, bytes: Bytes) {
+        if !self.ended && !bytes.is_empty() {
+            self.waiting_bytes += bytes.len();
+            self.waiting.push_back(bytes);
         }
     }
 
@@ -64,42 +92,89 @@ impl Pipe {
         self.waiting_bytes
     }
 
-    /// The piece that would leave next, if the window has room for it.
+    /// Bytes that have left the sender and not been read.
     #[must_use]
-    pub fn next_piece(&self) -> Option<usize> {
-        let bytes = self.waiting.front()?.len();
+    pub const fn unread_bytes(&self) -> usize {
+        self.unread_bytes
+    }
+
+    /// How large a piece of at most so many bytes would be that leaves next, if the window has room
+    /// for it.
+    #[must_use]
+    pub fn next_piece(&self, most: usize) -> Option<usize> {
+        let bytes = self.waiting.front()?.len().min(most);
         let fits = self.unread_bytes == 0 || self.unread_bytes + bytes <= WINDOW_BYTES;
         fits.then_some(bytes)
     }
 
-    /// Sends the next piece: it can be read at `at`, and not before what was sent before. Answers
-    /// when.
-    pub fn send(&mut self, at: Instant, change: impl FnOnce(Bytes) -> Bytes) -> Instant {
-        let Some(piece) = self.waiting.pop_front() else { return at };
+    /// Sends a piece of so many bytes: it can be read at `at`, and not before what was sent before.
+    /// Answers when, and whether what was put in at once ends with it.
+    pub fn send(
+        &mut self,
+        bytes: usize,
+        at: Instant,
+        change: impl FnOnce(Bytes) -> Bytes,
+    ) -> (Instant, bool) {
+        let Some(first) = self.waiting.front_mut() else { return (at, true) };
+        let piece = first.split_to(bytes.min(first.len()));
+        let is_last = first.is_empty();
+        if is_last {
+            self.waiting.pop_front();
+        }
         self.waiting_bytes -= piece.len();
         self.unread_bytes += piece.len();
         self.last_arrival = self.last_arrival.max(at);
-        self.under_way.push_back((self.last_arrival, change(piece)));
-        self.last_arrival
+        let part = Part { arrives_at: self.last_arrival, bytes: change(piece), is_last };
+        self.under_way.push_back(part);
+        (self.last_arrival, is_last)
     }
 
-    /// The next piece is gone.
+    /// What would leave next is gone.
     pub fn lose(&mut self) {
         self.waiting_bytes -= self.waiting.pop_front().map_or(0, |piece| piece.len());
     }
 
     /// Reads at most `max` bytes of one piece that has arrived.
     pub fn take(&mut self, now: Instant, max: usize) -> Option<Bytes> {
-        let (arrived_at, piece) = self.under_way.front_mut()?;
-        if *arrived_at > now || max == 0 {
+        let first = self.under_way.front_mut()?;
+        if first.arrives_at > now || max == 0 {
             return None;
         }
-        let taken = piece.split_to(max.min(piece.len()));
-        if piece.is_empty() {
+        let taken = first.bytes.split_to(max.min(first.bytes.len()));
+        if first.bytes.is_empty() {
             self.under_way.pop_front();
         }
         self.unread_bytes -= taken.len();
         Some(taken)
+    }
+
+    /// Reads a whole message, if all its pieces have arrived.
+    pub fn take_message(&mut self, now: Instant) -> Option<BytesMut> {
+        let last = self.under_way.iter().position(|part| part.is_last)?;
+        if self.under_way[last].arrives_at > now {
+            return None;
+        }
+        let mut message = BytesMut::new();
+        for part in self.under_way.drain(..=last) {
+            message.extend_from_slice(&part.bytes);
+        }
+        self.unread_bytes -= message.len();
+        Some(message)
+    }
+
+    /// The connection breaks: what has not arrived never will, nor what cannot be read without it.
+    /// Answers whether a message was cut in two.
+    pub fn cut(&mut self, now: Instant) -> bool {
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.ended = true;
+        let arrived = self.under_way.iter().take_while(|part| part.arrives_at <= now);
+        let whole = arrived.enumerate().filter(|(_, part)| part.is_last).map(|(at, _)| at + 1);
+        let whole = whole.last().unwrap_or(0);
+        let is_torn = self.under_way.get(whole).is_some_and(|part| part.arrives_at <= now);
+        self.unread_bytes -=
+            self.under_way.drain(whole..).map(|part| part.bytes.len()).sum::<usize>();
+        is_torn
     }
 
     /// Whether the reader has read everything there will ever be.
@@ -135,13 +210,15 @@ mod tests {
         Instant::ZERO + Duration::from_millis(millis)
     }
 
+    const ALL: usize = usize::MAX;
+
     #[test]
     fn pieces_come_in_order_although_one_was_late() {
         let mut pipe = Pipe::default();
         pipe.put(Bytes::from(vec![1; 10]));
         pipe.put(Bytes::from(vec![2; 10]));
-        assert_eq!(pipe.send(at(300), |piece| piece), at(300));
-        assert_eq!(pipe.send(at(100), |piece| piece), at(300));
+        assert_eq!(pipe.send(ALL, at(300), |piece| piece), (at(300), true));
+        assert_eq!(pipe.send(ALL, at(100), |piece| piece), (at(300), true));
         assert_eq!(pipe.take(at(299), 10), None);
         assert_eq!(pipe.take(at(300), 4).map(|piece| piece.len()), Some(4));
         assert_eq!(pipe.take(at(300), 10).map(|piece| piece.len()), Some(6));
@@ -152,17 +229,33 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_there_when_its_last_piece_is() {
+        let mut pipe = Pipe::default();
+        pipe.put(Bytes::from(vec![1; 10]));
+        pipe.put(Bytes::from(vec![2; 10]));
+        assert_eq!(pipe.send(6, at(1), |piece| piece), (at(1), false));
+        assert_eq!(pipe.take_message(at(9)), None);
+        assert_eq!(pipe.send(6, at(2), |piece| piece), (at(2), true));
+        assert_eq!(pipe.take_message(at(1)), None);
+        assert_eq!(pipe.take_message(at(2)), Some(BytesMut::from(&[1; 10][..])));
+        assert_eq!(pipe.send(6, at(3), |piece| piece), (at(3), false));
+        assert!(pipe.cut(at(3)), "the second message was cut in two");
+        assert_eq!(pipe.take_message(at(9)), None);
+        assert!(pipe.is_finished() && pipe.unread_bytes() == 0);
+    }
+
+    #[test]
     fn a_reader_that_stops_stops_the_sender() {
         let mut pipe = Pipe::default();
         for _ in 0..3 {
             pipe.put(Bytes::from(vec![0; WINDOW_BYTES / 2]));
         }
-        pipe.send(at(0), |piece| piece);
-        pipe.send(at(0), |piece| piece);
-        assert_eq!(pipe.next_piece(), None);
+        pipe.send(ALL, at(0), |piece| piece);
+        pipe.send(ALL, at(0), |piece| piece);
+        assert_eq!(pipe.next_piece(ALL), None);
         assert!(pipe.take(at(0), 1).is_some());
-        assert_eq!(pipe.next_piece(), None);
+        assert_eq!(pipe.next_piece(ALL), None);
         while pipe.take(at(0), 1 << 20).is_some() {}
-        assert_eq!(pipe.next_piece(), Some(WINDOW_BYTES / 2));
+        assert_eq!(pipe.next_piece(ALL), Some(WINDOW_BYTES / 2));
     }
 }

@@ -2,18 +2,22 @@
 //! true.
 //!
 //! Whatever goes wrong is mended within the first minute, so that everybody who can finish must do
-//! so: a getter can if some honest sharer that it may reach (directly, or by the relay) is up at
-//! the end.
+//! so in time: a getter can if some honest sharer that it may reach (directly, or by the relay) is
+//! up at the end, or if the others have all of it together.
 //!
 //! | module | its story |
 //! |---|---|
 //! | `draw` | dice become hosts, networks, contents |
+//! | `special` | scenarios with a story of their own |
 //! | `faults` | what goes wrong, and when it is mended |
 //! | `judge` | what must hold at the end |
+//! | `time` | how long it may take |
 
 mod draw;
 mod faults;
 mod judge;
+mod special;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,20 +26,17 @@ use std::time::Duration;
 use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
-use crate::pipe::Quality;
 use crate::world::{Plant, World};
-
-/// Everything is mended by then.
-const MENDED_AFTER: Duration = Duration::from_secs(60);
-/// Time to finish after that: reconnects have backed off to a minute, a vanished host is given up
-/// after one, and a slow wire carries 200 kB/s.
-const PATIENCE: Duration = Duration::from_secs(400);
 
 /// Whoever vanished is given up by then: the relay waits longest, 70 s.
 const CALM_AFTER: Duration = Duration::from_secs(80);
 
 /// What must have happened at least once in 200 seeds; otherwise the dice are loaded.
 pub const EXPECTED: &[&str] = &[
+    "byte read alone",
+    "clock jumped",
+    "clock of the hub jumped",
+    "clock went back a little",
     "crash",
     "crowd",
     "dead or wrong addresses",
@@ -43,16 +44,25 @@ pub const EXPECTED: &[&str] = &[
     "dial refused",
     "dial to nobody",
     "direct",
+    "directory restarted",
     "disk full",
+    "download withdrawn",
     "failed, and tried again later",
     "false chunk refused",
     "finished",
-    "frozen",
     "folder described",
+    "frozen",
     "hub closed a connection",
+    "hub restarted",
     "kill",
+    "late getter",
     "liar named",
     "limited rate",
+    "message cut in two",
+    "message in pieces",
+    "one-way partition",
+    "partition of hosts",
+    "partition with tracker",
     "piece damaged",
     "piece lost",
     "pipe stopped",
@@ -63,18 +73,30 @@ pub const EXPECTED: &[&str] = &[
     "relay cut",
     "request left unanswered",
     "request refused",
+    "same key",
+    "several contents",
+    "share withdrawn",
+    "sharer left, others inherit",
     "slow disk",
     "slow reader",
-    "source changed",
-    "same key",
+    "slow wires",
     "small budget of the hub",
+    "source changed",
     "start",
     "stopped",
     "stream",
     "streams cut",
+    "taken up again",
+    "token expired",
+    "torn chunk",
+    "torn journal",
     "tracker down",
     "tracker in a mood",
+    "twenty crashes",
+    "twenty kills",
+    "uneven wires",
     "unplugged",
+    "wall clock set",
 ];
 
 /// What a run showed.
@@ -95,6 +117,12 @@ enum Sort {
     Crowd,
     /// One sharer and one getter on good networks, one of them with a limit.
     Limited,
+    /// One getter that is killed twenty times.
+    Kills,
+    /// A sharer that leaves when the others have everything together.
+    Inherited,
+    /// Wires of a few kB/s.
+    Slow,
 }
 
 /// What was drawn.
@@ -104,6 +132,10 @@ struct Scenario {
     sharers: usize,
     must_finish: BTreeSet<usize>,
     faults: Vec<String>,
+    /// When the last of those who must finish was started.
+    begun: Instant,
+    /// When everything is mended.
+    mended_at: Instant,
 }
 
 /// Plays the scenario of `seed`.
@@ -126,6 +158,8 @@ pub fn play_with(seed: u64, verbose: bool, plant: Option<Plant>) -> Result<Outco
     let mut world = World::new(rng.fork("world", 0), hub_budget(&mut rng.fork("hub", 0)));
     world.verbose = verbose;
     world.plant = plant;
+    world.jitters = dice.below(4) == 0;
+    world.shreds = dice.below(16) == 0;
     if world.hub_budget_bytes < ROOMY {
         *world.counts.entry("small budget of the hub").or_default() += 1;
     }
@@ -154,12 +188,12 @@ fn hub_budget(dice: &mut Rng) -> usize {
 
 impl Scenario {
     fn play(&self, world: &mut World) -> Result<(), String> {
-        let end = Instant::ZERO + MENDED_AFTER + PATIENCE;
         let wanted = &self.must_finish;
-        if !self.faults.is_empty() || wanted.is_empty() {
-            world.run(Instant::ZERO + MENDED_AFTER, |_| false)?;
+        world.run(self.mended_at, |_| false)?;
+        // The deadline moves when somebody fails, or leaves.
+        while world.now < self.deadline(world) && !world.unfinished(wanted).is_empty() {
+            world.run(self.deadline(world), |world| world.unfinished(wanted).is_empty())?;
         }
-        world.run(end, |world| world.unfinished(wanted).is_empty())?;
         // Last words are heard, and who should be gone is gone.
         let a_little = world.now + Duration::from_secs(4);
         world.run(a_little, |_| false)?;
@@ -185,11 +219,11 @@ impl Scenario {
     fn describe(&self, world: &World) -> String {
         let mut text = format!("  {:?} at {:?}\n", self.sort, world.now);
         for (number, host) in world.hosts.iter().enumerate() {
-            let Quality { latency, bytes_per_second, losses_per_thousand } = host.quality;
+            let quality = host.quality;
             let _ = writeln!(
                 text,
-                "  host {number} {:?}: {:?} {:?}; {latency:?}, {bytes_per_second} B/s, \
-                 {losses_per_thousand} losses, disk {:?}, limits {:?} {:?}",
+                "  host {number} {:?}: {:?} {:?}; {quality:?}, disk {:?}, \
+                 limits {:?} {:?}",
                 host.peer_id(),
                 host.firewall,
                 host.manners,

@@ -27,7 +27,8 @@ impl Report {
     /// What was expected to happen and did not.
     #[must_use]
     pub fn never<'a>(&self, expected: &[&'a str]) -> Vec<&'a str> {
-        expected.iter().filter(|what| !self.counts.contains_key(*what)).copied().collect()
+        let happened = |what: &str| self.counts.get(what).is_some_and(|times| *times > 0);
+        expected.iter().filter(|what| !happened(what)).copied().collect()
     }
 
     fn add(&mut self, seed: u64, result: Result<Outcome, String>) {

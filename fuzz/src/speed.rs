@@ -38,11 +38,7 @@ pub fn measure(policy: Policy, length_bytes: u64) -> Result<Speed, String> {
     let mut rng = Rng::new([7; 32]);
     let content = Arc::new(Content::monotonous(&mut rng, length_bytes));
     let mut world = World::new(rng.fork("world", 0), 64 << 20);
-    let quality = Quality {
-        latency: Duration::from_millis(25),
-        bytes_per_second: 125_000_000,
-        losses_per_thousand: 0,
-    };
+    let quality = Quality::even(Duration::from_millis(25), 125_000_000);
     let sharer = world.add(Wish::Share, quality, &content);
     let getter = world.add(Wish::Get(policy), quality, &content);
     world.start_at(Instant::ZERO, sharer);

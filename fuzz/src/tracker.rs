@@ -34,6 +34,8 @@ pub enum Mood {
 pub struct Directory {
     /// What may be expected of it.
     pub mood: Mood,
+    /// Tokens that were good once.
+    pub expired_tokens: u64,
     token_key: [u8; 32],
     rng: Rng,
     seen: BTreeMap<Instance, Instant>,
@@ -47,6 +49,7 @@ impl Directory {
     pub const fn new(token_key: [u8; 32], rng: Rng) -> Self {
         Self {
             mood: Mood::Honest,
+            expired_tokens: 0,
             token_key,
             rng,
             seen: BTreeMap::new(),
@@ -67,6 +70,7 @@ impl Directory {
     pub fn call(
         &mut self,
         now: Instant,
+        wall_clock: UnixTime,
         request: &Request,
         token: Option<&str>,
     ) -> Result<Response, CallError> {
@@ -83,9 +87,9 @@ impl Directory {
             | Request::Announce { me, .. }
             | Request::Heartbeat { me, .. }
             | Request::Remove { me } => {
-                let owner =
-                    token.and_then(|token| check_token(&self.token_key, token, UnixTime(0)));
-                if owner != Some(*me) {
+                let owner_at = |at| token.and_then(|token| check_token(&self.token_key, token, at));
+                if owner_at(wall_clock) != Some(*me) {
+                    self.expired_tokens += u64::from(owner_at(UnixTime(0)) == Some(*me));
                     return Err(CallError::Unauthorized);
                 }
                 self.told(now, *me, request)

@@ -15,14 +15,18 @@
 //! | `streams` | TCP, and the firewalls before hosts |
 //! | `relay` | WebSockets and the hub |
 //! | `wires` | who may send when |
+//! | `walls` | who cannot reach whom |
+//! | `clocks` | what clocks show |
 
 mod act;
 mod application;
+mod clocks;
 mod hosts;
 mod plan;
 mod relay;
 mod seen;
 mod streams;
+mod walls;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -33,7 +37,7 @@ use std::time::Duration;
 use towpath_core::id::{ChunkRef, ContentKey, LinkId};
 use towpath_core::node::{self, CallId};
 use towpath_core::rng::Rng;
-use towpath_core::time::Instant;
+use towpath_core::time::{Instant, UnixTime};
 use towpath_core::tracker_api::{CallError, Request, Response};
 use towpath_core::wire::RequestId;
 
@@ -48,12 +52,16 @@ use crate::tracker::{Directory, Mood};
 pub use hosts::{Errand, Host, Manners, Wish};
 pub use seen::{Seen, Tally};
 pub use streams::Firewall;
+pub use walls::Wall;
+pub use wires::Place;
 
 /// Something planned.
 #[derive(Debug)]
 enum Happening {
     Start(usize),
     Stop(usize, Ending),
+    /// It ends for good.
+    BowOut(usize, Ending),
     /// It was told to stop, and must have.
     MustBeOver(usize, u32),
     Unplug(usize, bool),
@@ -63,6 +71,8 @@ enum Happening {
     Streams(streams::Happening),
     Relay(relay::Happening),
     Wires(wires::Happening),
+    Walls(walls::Happening),
+    Clock(clocks::Happening),
     Call(usize, u32, CallId, Request, Option<String>),
     Reply(usize, u32, CallId, Result<Response, CallError>),
     Read(usize, u32, LinkId, RequestId, (ContentKey, ChunkRef)),
@@ -71,6 +81,11 @@ enum Happening {
     /// The application of a host says something to its peer.
     Say(usize, u32, node::Input),
     Tracker(bool),
+    /// The tracker forgets what it keeps in memory, or only its hub does.
+    Restart(Restart),
+    /// An errand is withdrawn, or taken up again.
+    Withdraw(usize, usize),
+    TakeUp(usize, usize),
     Mood(Mood),
 }
 
@@ -83,6 +98,15 @@ pub enum Ending {
     Crashed,
     /// The user ends it: it says goodbye.
     Quit,
+}
+
+/// What starts again, with all that it had in memory lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// The directory: who is online.
+    Directory,
+    /// The hub: all connections and circuits.
+    Hub,
 }
 
 /// A fault that is planted to see whether the world finds it.
@@ -102,6 +126,8 @@ pub enum Plant {
 pub struct World {
     /// Its clock.
     pub now: Instant,
+    /// The tracker's wall clock, which is set now and then.
+    pub wall_clock: UnixTime,
     /// Its machines.
     pub hosts: Vec<Host>,
     /// How often each thing happened.
@@ -114,9 +140,15 @@ pub struct World {
     pub plant: Option<Plant>,
     /// All bytes that the hub may hold for slow receivers.
     pub hub_budget_bytes: usize,
+    /// When a sharer left, and others had all of its share together.
+    pub inherited_at: Instant,
     /// Whether machines are now and then ticked before their time. Not in every world, because that
     /// would hide deadlines that are forgotten.
     ticks_early: bool,
+    /// Whether clocks go back a little now and then.
+    pub(crate) jitters: bool,
+    /// Whether streams are read byte by byte at first.
+    pub(crate) shreds: bool,
     /// Whether bits were changed on the way.
     damaged: bool,
     rng: Rng,
@@ -126,6 +158,7 @@ pub struct World {
     streams: streams::Streams,
     relay: relay::Relay,
     wires: wires::Wires,
+    walls: walls::Walls,
     tracker_up: bool,
 }
 
@@ -138,13 +171,17 @@ impl World {
         let ticks_early = rng.below(4) == 0;
         let mut world = Self {
             now: Instant::ZERO,
+            wall_clock: UnixTime(1_000_000_000),
             hosts: Vec::new(),
             counts: BTreeMap::new(),
             trace: Trace::default(),
             verbose: false,
             plant: None,
             hub_budget_bytes,
+            inherited_at: Instant::ZERO,
             ticks_early,
+            jitters: false,
+            shreds: false,
             damaged: false,
             rng,
             queue: BinaryHeap::new(),
@@ -153,6 +190,7 @@ impl World {
             streams: streams::Streams::default(),
             relay,
             wires: wires::Wires::default(),
+            walls: walls::Walls::default(),
             tracker_up: false,
         };
         world.tracker(true);
@@ -176,6 +214,11 @@ impl World {
         self.hosts.push(Host::new(quality, config));
         self.hosts[number].errands.push(Errand::new(wish, content));
         number
+    }
+
+    /// Gives a machine one more errand.
+    pub fn add_errand(&mut self, host: usize, wish: Wish, content: &Arc<Content>) {
+        self.hosts[host].errands.push(Errand::new(wish, content));
     }
 
     /// Ends the command of a host now, with goodbyes and for good.
@@ -214,6 +257,10 @@ impl World {
         match what {
             Happening::Start(host) => self.start(host)?,
             Happening::Stop(host, ending) => self.stop(host, ending),
+            Happening::BowOut(host, ending) => {
+                self.hosts[host].is_over = true;
+                self.stop(host, ending);
+            }
             Happening::MustBeOver(host, epoch) => self.must_be_over(host, epoch)?,
             Happening::Freeze(host, until) => self.freeze(host, until),
             Happening::Thaw(host, epoch) => self.thaw(host, epoch)?,
@@ -222,6 +269,8 @@ impl World {
             Happening::Streams(what) => self.stream_happens(what)?,
             Happening::Relay(what) => self.relay_happens(what)?,
             Happening::Wires(what) => self.wire_happens(what),
+            Happening::Walls(what) => self.wall_happens(what),
+            Happening::Clock(what) => self.clock_happens(what),
             Happening::Call(host, epoch, call, request, token) => {
                 self.call(host, epoch, call, &request, token.as_deref());
             }
@@ -237,9 +286,9 @@ impl World {
                     for errand in &mut self.hosts[host].errands {
                         errand.disk.sync();
                     }
-                    let now = self.now;
+                    let clock = self.clock(host);
                     if self.ticks_early && self.hosts[host].frozen.is_none() {
-                        self.with(host, |peer| peer.tick_early(now))?;
+                        self.with(host, |peer| peer.tick_early(clock))?;
                     }
                     let next = self.now + Duration::from_millis(700);
                     self.plan(next, Happening::Sync(host, epoch));
@@ -247,6 +296,9 @@ impl World {
             }
             Happening::Say(host, epoch, input) => self.input(host, epoch, Work::Node(input))?,
             Happening::Tracker(up) => self.tracker(up),
+            Happening::Restart(what) => self.restart(what),
+            Happening::Withdraw(host, errand) => self.withdraw(host, errand)?,
+            Happening::TakeUp(host, errand) => self.take_up(host, errand)?,
             Happening::Mood(mood) => {
                 if mood != Mood::Honest {
                     self.count("tracker in a mood");
@@ -276,6 +328,21 @@ impl World {
         } else {
             self.count("tracker down");
             self.stop_hub();
+        }
+    }
+
+    fn restart(&mut self, what: Restart) {
+        match what {
+            Restart::Directory => {
+                self.count("directory restarted");
+                self.directory.restart();
+            }
+            Restart::Hub if self.tracker_up => {
+                self.count("hub restarted");
+                self.stop_hub();
+                self.start_hub();
+            }
+            Restart::Hub => {}
         }
     }
 

@@ -9,7 +9,8 @@ use towpath_core::path::Policy;
 use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
-use super::{Scenario, Sort, faults};
+use super::faults::{self, Faults};
+use super::{Scenario, Sort, special};
 use crate::content::Content;
 use crate::pipe::Quality;
 use crate::world::{Firewall, Manners, Wish, World, address_of};
@@ -18,23 +19,31 @@ const CHUNK: u64 = 256 * 1024;
 
 impl Scenario {
     pub(super) fn draw(dice: &mut Rng, world: &mut World) -> Self {
-        match dice.below(16) {
+        match dice.below(20) {
             0 => Self::crowd(dice, world),
             1 | 2 => Self::limited(dice, world),
+            3 => special::kills(dice, world),
+            4 => special::inherited(dice, world),
+            5 => special::slow(dice, world),
             _ => Self::mixed(dice, world),
         }
     }
 
     /// Anything: sharers of all manners, getters of all wishes, all networks, all faults.
     fn mixed(dice: &mut Rng, world: &mut World) -> Self {
-        let content = content(dice, world);
-        let is_folder = content.contents().is_some();
+        let contents = contents(dice, world);
         let sharers = 1 + small(dice, 3);
         let getters = 1 + small(dice, 4);
         for number in 0..sharers {
-            let host = world.add(Wish::Share, quality(dice), &content);
+            let network = quality(dice, world);
+            let host = world.add(Wish::Share, network, &contents[0]);
             world.hosts[host].firewall = firewall(dice);
-            // The first one is honest.
+            for content in &contents[1..] {
+                // The first one has everything, and is honest.
+                if number == 0 || dice.below(2) == 0 {
+                    world.add_errand(host, Wish::Share, content);
+                }
+            }
             if number > 0 {
                 world.hosts[host].manners = manners(dice);
             }
@@ -42,51 +51,69 @@ impl Scenario {
             world.start_at(within(dice, 2_000), host);
         }
         let mut must_finish = BTreeSet::new();
+        let mut begun = Instant::ZERO;
         for _ in 0..getters {
-            let wish = wish(dice, is_folder);
-            let host = world.add(wish, quality(dice), &content);
+            let content = &contents[small(dice, contents.len() as u64)];
+            let wish = wish(dice, content.contents().is_some());
+            let network = quality(dice, world);
+            let host = world.add(wish, network, content);
             world.hosts[host].firewall = firewall(dice);
             world.hosts[host].leaves = dice.below(2) == 0;
-            quirk(dice, world, host, &content);
+            for other in contents.iter().filter(|other| !Arc::ptr_eq(other, content)) {
+                if dice.below(2) == 0 {
+                    let policy = wish.policy().unwrap_or(Policy::Auto);
+                    world.add_errand(host, Wish::Get(policy), other);
+                }
+            }
+            quirk(dice, world, host, content);
             person(dice, world, host);
-            world.start_at(within(dice, 5_000), host);
+            let mut start = within(dice, 5_000);
+            if dice.below(12) == 0 {
+                *world.counts.entry("late getter").or_default() += 1;
+                start = start + Duration::from_secs(30 + dice.below(60));
+            }
+            world.start_at(start, host);
             if can_finish(world, host, sharers) {
                 must_finish.insert(host);
+                begun = begun.max(start);
             }
         }
-        let faults = faults::draw(dice, world, sharers);
-        Self { sort: Sort::Mixed, sharers, must_finish, faults }
+        let Faults { told: faults, mended_at } = faults::draw(dice, world, sharers);
+        Self { sort: Sort::Mixed, sharers, must_finish, faults, begun, mended_at }
     }
 
     /// One sharer with a thin wire, ten getters that must help each other.
     fn crowd(dice: &mut Rng, world: &mut World) -> Self {
         *world.counts.entry("crowd").or_default() += 1;
         let length = 3_000_000 + dice.below(3_000_000);
-        let length = usize::try_from(length).expect("small");
-        let content = Arc::new(Content::file(&mut dice.fork("content", 0), length));
+        let content = file(dice, length);
         let latency = Duration::from_millis(1 + dice.below(30));
-        let thin = Quality { latency, bytes_per_second: 1_000_000, losses_per_thousand: 0 };
+        let thin = Quality::even(latency, 1_000_000);
         let seeder = world.add(Wish::Share, thin, &content);
         world.start_at(Instant::ZERO, seeder);
         let mut must_finish = BTreeSet::new();
         let policy = if dice.below(3) == 0 { Policy::Relay } else { Policy::Auto };
         for _ in 0..10 {
-            let quality = Quality { bytes_per_second: 12_500_000, ..quality(dice) };
+            let rate = 12_500_000;
+            let quality = Quality {
+                up_bytes_per_second: rate,
+                down_bytes_per_second: rate,
+                ..quality(dice, world)
+            };
             let host = world.add(Wish::Get(policy), quality, &content);
             must_finish.insert(host);
             world.start_at(within(dice, 2_000), host);
         }
-        Self { sort: Sort::Crowd, sharers: 1, must_finish, faults: Vec::new() }
+        Self::without_faults(Sort::Crowd, must_finish)
     }
 
     /// One sharer, one getter, good networks, and a limit on one of them.
     fn limited(dice: &mut Rng, world: &mut World) -> Self {
         *world.counts.entry("limited rate").or_default() += 1;
         let length = 2_000_000 + dice.below(6_000_000);
-        let length = usize::try_from(length).expect("small");
-        let content = Arc::new(Content::file(&mut dice.fork("content", 0), length));
+        let content = file(dice, length);
         let latency = Duration::from_millis(1 + dice.below(50));
-        let good = Quality { latency, bytes_per_second: 125_000_000, losses_per_thousand: 0 };
+        let good = Quality::even(latency, 125_000_000);
         let limit = Some(200_000 + dice.below(2_000_000));
         let sharer = world.add(Wish::Share, good, &content);
         let policy = if dice.below(3) == 0 { Policy::Relay } else { Policy::Auto };
@@ -99,21 +126,42 @@ impl Scenario {
         *limited = limit;
         world.start_at(Instant::ZERO, sharer);
         world.start_at(Instant::ZERO + Duration::from_secs(1), getter);
-        let must_finish = BTreeSet::from([getter]);
-        Self { sort: Sort::Limited, sharers: 1, must_finish, faults: Vec::new() }
+        Self::without_faults(Sort::Limited, BTreeSet::from([getter]))
     }
+
+    /// One sharer; who gets is started within two seconds.
+    pub(super) fn without_faults(sort: Sort, must_finish: BTreeSet<usize>) -> Self {
+        let begun = Instant::ZERO + Duration::from_secs(2);
+        let mended_at = Instant::ZERO;
+        Self { sort, sharers: 1, must_finish, faults: Vec::new(), begun, mended_at }
+    }
+}
+
+/// A file of so many bytes.
+pub(super) fn file(dice: &mut Rng, length: u64) -> Arc<Content> {
+    let length = usize::try_from(length).expect("small");
+    Arc::new(Content::file(&mut dice.fork("content", 0), length))
 }
 
 pub(super) fn within(dice: &mut Rng, millis: u64) -> Instant {
     Instant::ZERO + Duration::from_micros(dice.below(millis * 1_000))
 }
 
-fn small(dice: &mut Rng, bound: u64) -> usize {
+pub(super) fn small(dice: &mut Rng, bound: u64) -> usize {
     usize::try_from(dice.below(bound)).expect("small")
 }
 
-fn content(dice: &mut Rng, world: &mut World) -> Arc<Content> {
-    let mut rng = dice.fork("content", 0);
+/// What is shared: one thing, or a few by the same people.
+fn contents(dice: &mut Rng, world: &mut World) -> Vec<Arc<Content>> {
+    let several = if dice.below(6) == 0 { 1 + dice.below(3) } else { 0 };
+    if several > 0 {
+        *world.counts.entry("several contents").or_default() += 1;
+    }
+    (0..=several).map(|number| content(dice, world, number)).collect()
+}
+
+fn content(dice: &mut Rng, world: &mut World, number: u64) -> Arc<Content> {
+    let mut rng = dice.fork("content", number);
     let mut content = if dice.below(4) == 0 {
         let lengths: Vec<usize> = (0..2 + dice.below(30)).map(|_| file_length(dice) / 4).collect();
         Content::folder(&mut rng, &lengths)
@@ -138,22 +186,30 @@ fn file_length(dice: &mut Rng) -> usize {
     usize::try_from(length).expect("small")
 }
 
-fn quality(dice: &mut Rng) -> Quality {
+pub(super) fn quality(dice: &mut Rng, world: &mut World) -> Quality {
     let latency = match dice.below(3) {
         0 => Duration::from_micros(50 + dice.below(1_000)),
         1 => Duration::from_millis(1 + dice.below(30)),
         _ => Duration::from_millis(20 + dice.below(130)),
     };
-    let bytes_per_second = match dice.below(3) {
+    let up_bytes_per_second = rate(dice);
+    // Some wires carry much more one way than the other.
+    let uneven = dice.below(3) == 0;
+    *world.counts.entry("uneven wires").or_default() += u64::from(uneven);
+    let down_bytes_per_second = if uneven { rate(dice) } else { up_bytes_per_second };
+    let losses_per_thousand = if dice.below(3) == 0 { 1 + dice.below(20) } else { 0 };
+    Quality { latency, up_bytes_per_second, down_bytes_per_second, losses_per_thousand }
+}
+
+fn rate(dice: &mut Rng) -> u64 {
+    match dice.below(3) {
         0 => 200_000 + dice.below(2_000_000),
         1 => 2_000_000 + dice.below(20_000_000),
         _ => 125_000_000,
-    };
-    let losses_per_thousand = if dice.below(3) == 0 { 1 + dice.below(20) } else { 0 };
-    Quality { latency, bytes_per_second, losses_per_thousand }
+    }
 }
 
-fn firewall(dice: &mut Rng) -> Firewall {
+pub(super) fn firewall(dice: &mut Rng) -> Firewall {
     match dice.below(5) {
         0 => Firewall::Drop,
         1 => Firewall::Refuse,
@@ -230,12 +286,21 @@ fn quirk(dice: &mut Rng, world: &mut World, host: usize, content: &Content) {
     *world.counts.entry(counted).or_default() += 1;
 }
 
+/// Whether there is somebody honest who has what it wants and whom it may reach.
 fn can_finish(world: &World, host: usize, sharers: usize) -> bool {
-    let policy = match world.hosts[host].errands[0].wish {
-        Wish::Share | Wish::Pipe(_, None) => return false,
-        Wish::Get(policy) | Wish::Pipe(policy, Some(_)) => policy,
-    };
     let honest = |number: &usize| world.hosts[*number].manners == Manners::Honest;
     let open = |number: &usize| world.hosts[*number].firewall == Firewall::Open;
-    (0..sharers).filter(honest).any(|number| policy != Policy::Direct || open(&number))
+    world.hosts[host].errands.iter().all(|errand| {
+        let policy = match errand.wish {
+            Wish::Share => return true,
+            Wish::Pipe(_, None) => return false,
+            Wish::Get(policy) | Wish::Pipe(policy, Some(_)) => policy,
+        };
+        let has_it = |number: &usize| {
+            let mut theirs = world.hosts[*number].errands.iter();
+            theirs.any(|theirs| Arc::ptr_eq(theirs.content(), errand.content()))
+        };
+        let mut having = (0..sharers).filter(honest).filter(has_it);
+        having.any(|number| policy != Policy::Direct || open(&number))
+    })
 }

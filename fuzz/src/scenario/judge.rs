@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use towpath_core::download::DropReason;
-use towpath_core::id::Space;
 use towpath_core::limits::{
     CHUNK_BYTES, ENDGAME_COPIES_DIVISOR, LIMITER_BURST, MAX_ENDGAME_COPIES,
+    RELAY_WINDOW_START_BYTES,
 };
 use towpath_core::node::{Failure, PeerDropReason};
 use towpath_core::path::Policy;
 use towpath_core::time::Instant;
 
 use super::{Scenario, Sort};
-use crate::world::{Errand, Firewall, Host, Manners, Seen, Wish, World};
+use crate::world::{Errand, Firewall, Manners, Seen, Wish, World};
+
+/// What leaves a sharer beside the chunks of one run: handshakes, the tracker's words, what the
+/// wire and the relay hold.
+const LEFT_BYTES: u64 = 128 * 1024;
 
 impl Scenario {
     pub(super) fn judge(&self, world: &mut World) -> Result<(), String> {
@@ -20,14 +24,17 @@ impl Scenario {
         if !unfinished.is_empty() {
             return Err(format!("hosts {unfinished:?} did not finish by {:?}", world.now));
         }
+        *world.counts.entry("token expired").or_default() += world.expired_tokens();
         for number in 0..world.hosts.len() {
             for index in 0..world.hosts[number].errands.len() {
                 self.judge_errand(world, number, index)?;
             }
         }
         self.judge_goodbyes(world)?;
+        self.judge_time(world)?;
         match self.sort {
-            Sort::Mixed => self.judge_time(world),
+            Sort::Mixed | Sort::Slow | Sort::Inherited => Ok(()),
+            Sort::Kills => Self::judge_kills(world),
             Sort::Crowd => Self::judge_crowd(world),
             Sort::Limited => Self::judge_limits(world),
         }
@@ -185,49 +192,6 @@ impl Scenario {
         Ok(())
     }
 
-    /// Where nothing goes wrong, it is quick: no slower than if all bytes of all getters passed
-    /// through the slowest wire one after another, with a little time for each to find the others.
-    fn judge_time(&self, world: &World) -> Result<(), String> {
-        let honest = |host: &Host| host.manners == Manners::Honest;
-        if !self.faults.is_empty() || !world.hosts.iter().all(honest) {
-            return Ok(());
-        }
-        let hosts = || world.hosts.iter();
-        let errands = || hosts().flat_map(|host| &host.errands);
-        let fetches = || errands().filter(|errand| errand.wish.policy().is_some());
-        let started = errands().filter_map(|errand| errand.seen.started_at).max();
-        let started = started.unwrap_or(Instant::ZERO);
-        let chunks = |errand: &Errand| {
-            let content = errand.content();
-            content.shape(Space::Root).chunks + content.shape(Space::Contents).chunks
-        };
-        let bytes_of = |errand: &Errand| errand.content().length_bytes() + chunks(errand) * 4_096;
-        let bytes = usize::try_from(fetches().map(bytes_of).sum::<u64>()).expect("small");
-        let all_chunks = u32::try_from(fetches().map(chunks).sum::<u64>()).expect("few");
-        let wire = hosts().map(|host| host.quality.time_for(bytes)).max().unwrap_or_default();
-        let latency = hosts().map(|host| host.quality.latency).max().unwrap_or_default();
-        let disk = hosts().map(|host| host.disk_latency).max().unwrap_or_default();
-        let losses = hosts().map(|host| host.quality.losses_per_thousand).max().unwrap_or_default();
-        let lost = u32::try_from(bytes as u64 / 10_000 * losses * 2 / 1_000).expect("few");
-        let mut allowed = wire * 5 / 4 + latency * 200 + disk * all_chunks * 2;
-        allowed += (Duration::from_millis(200) + latency * 4) * lost + Duration::from_secs(20);
-        for number in &self.must_finish {
-            for getter in &world.hosts[*number].errands {
-                let Some(finished) = getter.seen.finished_at else { continue };
-                let reader = match getter.wish {
-                    Wish::Pipe(_, Some(pause)) => (pause + latency * 4) * all_chunks,
-                    Wish::Pipe(_, None) | Wish::Get(_) | Wish::Share => Duration::ZERO,
-                };
-                let took = finished.since(started);
-                if took > allowed + reader && getter.seen.failed.total() == 0 {
-                    let allowed = allowed + reader;
-                    return Err(format!("host {number} took {took:?} of {allowed:?}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The crowd helps itself: the sharer gives each chunk a few times, not to everybody.
     fn judge_crowd(world: &World) -> Result<(), String> {
         let content = world.hosts[0].errands[0].content();
@@ -237,6 +201,30 @@ impl Scenario {
             let length = content.length_bytes();
             return Err(format!("the sharer gave {served} bytes of {length} to {getters} getters"));
         }
+        Ok(())
+    }
+
+    /// Who is killed again and again does not begin again and again.
+    fn judge_kills(world: &mut World) -> Result<(), String> {
+        let (sharer, getter) = (&world.hosts[0], &world.hosts[1].errands[0]);
+        let length = getter.content().length_bytes();
+        let runs = getter.seen.runs;
+        let way = sharer.quality.latency + world.hosts[1].quality.latency;
+        let on_the_way = sharer.quality.up_bytes_per_second * way.as_millis() as u64 * 2 / 1_000;
+        let relayed = world.hosts[1].errands[0].wish.policy() == Some(Policy::Relay);
+        let at_the_hub = if relayed { RELAY_WINDOW_START_BYTES as u64 } else { 0 };
+        let most = getter.seen.lost_bytes
+            + getter.disk.torn_bytes
+            + runs * (CHUNK_BYTES as u64 + on_the_way + at_the_hub + LEFT_BYTES)
+            + length / 100;
+        let again = sharer.sent_bytes.saturating_sub(length);
+        if again > most {
+            return Err(format!(
+                "{again} bytes of {length} were sent again, {most} at most are due"
+            ));
+        }
+        *world.counts.entry("KiB sent to the killed").or_default() += length >> 10;
+        *world.counts.entry("KiB sent again to them").or_default() += again >> 10;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use towpath_core::node::CallId;
 use towpath_core::time::Instant;
 use towpath_core::tracker_api::{CallError, Request};
 
-use super::{Happening, Plant, World};
+use super::{Happening, Place, Plant, World};
 use crate::peer::{Peer, Work};
 
 /// How long an HTTP call waits for its answer.
@@ -22,15 +22,23 @@ impl World {
         token: Option<&str>,
     ) {
         let mut back = self.now + self.hosts[host].quality.latency;
-        let result = if self.hosts[host].unplugged {
-            back = self.now + CALL_TIMEOUT;
-            Err(CallError::Unreachable("no answer".into()))
-        } else if self.tracker_up {
-            self.directory.call(self.now, request, token)
+        let place = Place::Host(host);
+        let comes = !self.hosts[host].unplugged && !self.walls.stand_between(place, Place::Hub);
+        let mut result = if comes && self.tracker_up {
+            self.directory.call(self.now, self.wall_clock, request, token)
         } else {
             Err(CallError::Unreachable("the tracker is down".into()))
         };
+        if !comes || self.walls.stand_between(Place::Hub, place) {
+            back = self.now + CALL_TIMEOUT;
+            result = Err(CallError::Unreachable("no answer".into()));
+        }
         self.plan(back, Happening::Reply(host, epoch, call, result));
+    }
+
+    /// Tokens that were good once and were used again.
+    pub(crate) const fn expired_tokens(&self) -> u64 {
+        self.directory.expired_tokens
     }
 
     pub(super) fn tick(&mut self, host: usize, epoch: u32) -> Result<(), String> {
@@ -41,6 +49,7 @@ impl World {
         }
         let Some(peer) = self.peer(host, epoch) else { return Ok(()) };
         let deadline = peer.deadline();
+        let deadline_here = self.when_clock_shows(host, deadline);
         if self.plant == Some(Plant::LostTicks) && self.rng.below(200) == 0 {
             return Ok(());
         }
@@ -48,11 +57,12 @@ impl World {
         if self.hosts[host].frozen.is_some() {
             return Ok(());
         }
-        if deadline > now {
+        if deadline_here > now {
             self.plan_tick(host, deadline);
             return Ok(());
         }
-        self.with(host, |peer| peer.tick(now))
+        let clock = self.clock(host);
+        self.with(host, |peer| peer.tick(clock))
     }
 
     pub(super) fn peer(&mut self, host: usize, epoch: u32) -> Option<&mut Peer> {
@@ -61,15 +71,15 @@ impl World {
     }
 
     pub(super) fn input(&mut self, host: usize, epoch: u32, work: Work) -> Result<(), String> {
-        let now = self.now;
         if self.peer(host, epoch).is_none() {
             return Ok(());
         }
+        let clock = self.clock_in_passing(host);
         if let Some((_, waiting)) = &mut self.hosts[host].frozen {
             waiting.push_back(work);
             return Ok(());
         }
-        self.with(host, |peer| peer.input(now, work))
+        self.with(host, |peer| peer.input(clock, work))
     }
 
     /// Lets a peer act, carries out what it wants, and looks after it.
@@ -92,8 +102,10 @@ impl World {
         self.check(host)
     }
 
-    /// Plans the next tick of a host, unless an earlier one is planned already.
+    /// Plans the next tick of a host, whose clock will show its deadline, unless an earlier one is
+    /// planned already.
     pub(super) fn plan_tick(&mut self, host: usize, deadline: Instant) {
+        let deadline = self.when_clock_shows(host, deadline);
         if deadline < self.hosts[host].tick_at {
             // Clocks are late, now and then by a millisecond.
             let late = Duration::from_micros(self.rng.below(4) * self.rng.below(250));

@@ -1,5 +1,6 @@
 //! What a peer wants of the machine around it: its disk, its pipe, and its application.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -89,15 +90,21 @@ impl World {
                     self.count("request left unanswered");
                     return Ok(());
                 }
+                let errand = self.hosts[host].errand(content);
+                if errand.is_some_and(|errand| !errand.may_serve(chunk)) {
+                    return Err(format!("host {host} would serve {chunk:?}, which it has not"));
+                }
                 let at = self.hosts[host].disk_time(self.now);
                 self.plan(at, Happening::Read(host, epoch, link, request, (content, chunk)));
             }
             Effect::StoreChunk(content, chunk, link, proof, data) => {
                 let owner = &mut self.hosts[host];
-                owner.old_errand(content).storing_bytes += data.len() as u64;
-                let held = owner.old_errand(content).storing_bytes;
-                if held > MAX_OUTSTANDING_BYTES {
-                    return Err(format!("host {host} holds {held} bytes"));
+                let Some(errand) = owner.errand(content) else {
+                    return Err(format!("host {host} stores what it has withdrawn"));
+                };
+                errand.storing_bytes += data.len() as u64;
+                if errand.storing_bytes > MAX_OUTSTANDING_BYTES {
+                    return Err(format!("host {host} holds {} bytes", errand.storing_bytes));
                 }
                 let at = owner.disk_time(self.now);
                 let arrived = Arrived { content, chunk, link, proof, data };
@@ -155,7 +162,7 @@ impl World {
         let result = result.map_err(|error| format!("host {number}: {error}"))?;
         let named_before = errand.seen.liars();
         match result {
-            StoreResult::Written => {}
+            StoreResult::Written => self.bow_out(),
             StoreResult::False => self.count("false chunk refused"),
             StoreResult::Failed(_) => self.count("disk full"),
         }
@@ -167,6 +174,25 @@ impl World {
             return Err(format!("host {number} refused a false chunk and named nobody"));
         }
         Ok(())
+    }
+
+    /// A chunk was written: whoever waits for the others to have everything may go now.
+    fn bow_out(&mut self) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let Some(ending) = host.bows_out else { continue };
+            let content = &host.errands[0].content;
+            let others = self.hosts.iter().flat_map(|host| &host.errands);
+            let disks = others.filter(|errand| matches!(errand.wish, Wish::Get(_)));
+            let had: BTreeSet<_> = disks.flat_map(|errand| errand.disk.chunks()).collect();
+            let chunks = content.shape(Space::Root).chunks + content.shape(Space::Contents).chunks;
+            if had.len() as u64 == chunks {
+                self.hosts[number].bows_out = None;
+                self.count("sharer left, others inherit");
+                self.inherited_at = self.now;
+                self.plan(self.now, Happening::BowOut(number, ending));
+            }
+        }
     }
 
     /// A host says that another one broke the protocol. All speak it well, so that this is a fault,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use towpath_core::id::{ContentKey, PeerId};
+use towpath_core::id::{ChunkRef, ContentKey, PeerId};
 use towpath_core::limits::SHUTDOWN_TIMEOUT;
 use towpath_core::node::{self, Failure, Sink};
 use towpath_core::path::Policy;
@@ -15,7 +15,7 @@ use super::seen::Seen;
 use super::streams::Firewall;
 use super::{Ending, Happening, World, address_of};
 use crate::content::Content;
-use crate::disk::Disk;
+use crate::disk::{Disk, Torn};
 use crate::peer::{Config, Peer, Work};
 use crate::pipe::Quality;
 
@@ -105,14 +105,20 @@ pub struct Host {
     pub disk_latency: Duration,
     /// How it serves.
     pub manners: Manners,
+    /// How it ends for good, as soon as the others together have all that it shares.
+    pub bows_out: Option<Ending>,
     /// Whether it ends when its downloads are whole, as `get` does, or goes on to serve.
     pub leaves: bool,
     /// Its settings.
     pub config: Config,
     pub(super) peer: Option<Peer>,
+    /// Bytes that have left over its wire.
+    pub(crate) sent_bytes: u64,
     pub(super) epoch: u32,
     /// How often any of its errands was begun.
     runs: u32,
+    /// How far its clock is ahead of the world's.
+    pub(super) ahead: Duration,
     pub(super) tick_at: Instant,
     pub(super) served: u64,
     pub(super) disk_free_at: Instant,
@@ -146,10 +152,25 @@ impl Errand {
         &self.content
     }
 
-    /// Whether it is a download that is whole, or a share.
+    /// Whether its bytes are there and verified.
+    pub(super) fn may_serve(&self, chunk: ChunkRef) -> bool {
+        match self.wish {
+            Wish::Share => self.content.chunk(chunk).is_some(),
+            Wish::Get(_) => self.disk.has(chunk),
+            Wish::Pipe(..) => false,
+        }
+    }
+
+    /// Whether it is a download that is whole.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.seen.finished_at.is_some()
+    }
+
+    /// Whether nothing is left to fetch.
     #[must_use]
     pub const fn is_done(&self) -> bool {
-        matches!(self.wish, Wish::Share) || self.seen.finished_at.is_some()
+        matches!(self.wish, Wish::Share) || self.is_whole()
     }
 }
 
@@ -163,11 +184,14 @@ impl Host {
             other_addresses: Vec::new(),
             disk_latency: Duration::from_micros(100),
             manners: Manners::Honest,
+            bows_out: None,
             leaves: false,
             config,
             peer: None,
+            sent_bytes: 0,
             epoch: 0,
             runs: 0,
+            ahead: Duration::ZERO,
             tick_at: Instant::NEVER,
             served: 0,
             disk_free_at: Instant::ZERO,
@@ -226,7 +250,7 @@ impl Host {
 
 impl World {
     pub(super) fn start(&mut self, number: usize) -> Result<(), String> {
-        let now = self.now;
+        let (now, clock) = (self.now, self.clock(number));
         let rng = self.rng.fork_numbered("peer", self.numbers);
         let host = &mut self.hosts[number];
         let over = host.is_over || (host.leaves && !host.only_shares() && host.is_done());
@@ -237,12 +261,12 @@ impl World {
         host.tick_at = Instant::NEVER;
         let epoch = host.epoch;
         host.config.number = host.config.number.wrapping_add(1);
-        let mut peer = Peer::new(now, rng, &host.config);
+        let mut peer = Peer::new(clock, rng, &host.config);
         let mut addresses = host.other_addresses.clone();
         addresses.push(address_of(number));
-        peer.input(now, Work::Node(node::Input::Listening { addresses }));
+        peer.input(clock, Work::Node(node::Input::Listening { addresses }));
         for index in 0..host.errands.len() {
-            peer.input(now, Work::Node(host.begin_errand(now, index)));
+            peer.input(clock, Work::Node(host.begin_errand(now, index)));
         }
         host.peer = Some(peer);
         self.count("start");
@@ -264,8 +288,11 @@ impl World {
             Ending::Crashed => {
                 self.count("crash");
                 self.lose_host(number, true);
-                for errand in &mut self.hosts[number].errands {
-                    errand.disk.crash(&mut self.rng);
+                for errand in 0..self.hosts[number].errands.len() {
+                    let disk = &mut self.hosts[number].errands[errand].disk;
+                    let Torn { entries, chunks } = disk.crash(&mut self.rng);
+                    *self.counts.entry("torn journal").or_default() += u64::from(entries > 0);
+                    *self.counts.entry("torn chunk").or_default() += chunks;
                 }
                 self.end(number);
             }
@@ -295,6 +322,34 @@ impl World {
         }
         self.cut_host(number);
         self.disconnect_relay(number);
+    }
+
+    /// The user withdraws an errand; the command goes on with the others.
+    pub(super) fn withdraw(&mut self, number: usize, errand: usize) -> Result<(), String> {
+        let epoch = self.hosts[number].epoch;
+        let is_on = self.peer(number, epoch).is_some() && self.hosts[number].frozen.is_none();
+        let Some(key) = self.hosts[number].errands[errand].key.filter(|_| is_on) else {
+            return Ok(());
+        };
+        let is_whole = self.hosts[number].errands[errand].is_done();
+        self.count(if is_whole { "share withdrawn" } else { "download withdrawn" });
+        self.settle_errand(number, errand);
+        self.hosts[number].errands[errand].key = None;
+        self.input(number, epoch, Work::Node(node::Input::Stop(key)))
+    }
+
+    /// And begins it again.
+    pub(super) fn take_up(&mut self, number: usize, errand: usize) -> Result<(), String> {
+        let epoch = self.hosts[number].epoch;
+        let host = &self.hosts[number];
+        let is_free = host.errands[errand].key.is_none() && !host.errands[errand].is_whole();
+        if self.peer(number, epoch).is_none() || !is_free {
+            return Ok(());
+        }
+        let now = self.now;
+        self.count("taken up again");
+        let input = self.hosts[number].begin_errand(now, errand);
+        self.input(number, epoch, Work::Node(input))
     }
 
     /// It was told to stop, and must have.
@@ -330,19 +385,24 @@ impl World {
         for work in waiting {
             self.input(number, epoch, work)?;
         }
-        let now = self.now;
-        self.with(number, |peer| peer.tick(now))
+        let clock = self.clock(number);
+        self.with(number, |peer| peer.tick(clock))
     }
 
     /// Adds the figures of a run that ends to those of the host.
     pub(super) fn settle(&mut self, number: usize) {
+        for errand in 0..self.hosts[number].errands.len() {
+            self.settle_errand(number, errand);
+        }
+    }
+
+    fn settle_errand(&mut self, number: usize, errand: usize) {
         let host = &mut self.hosts[number];
-        for errand in &mut host.errands {
-            if let (Some(peer), Some(key)) = (&host.peer, errand.key)
-                && !std::mem::replace(&mut errand.settled, true)
-            {
-                errand.seen.add(&peer.progress(key));
-            }
+        let errand = &mut host.errands[errand];
+        if let (Some(peer), Some(key)) = (&host.peer, errand.key)
+            && !std::mem::replace(&mut errand.settled, true)
+        {
+            errand.seen.add(&peer.progress(key));
         }
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use towpath_core::time::Instant;
 
-use super::{Ending, Happening, World, relay, streams};
+use super::{Ending, Happening, Restart, World, relay, streams};
 use crate::tracker::Mood;
 
 /// One happening in the queue.
@@ -57,6 +57,21 @@ impl World {
     /// Plans that the tracker (and its relay) goes down or comes back.
     pub fn tracker_at(&mut self, at: Instant, up: bool) {
         self.plan(at, Happening::Tracker(up));
+    }
+
+    /// Plans that the tracker or its hub starts again.
+    pub fn restart_at(&mut self, at: Instant, what: Restart) {
+        self.plan(at, Happening::Restart(what));
+    }
+
+    /// Plans that a host withdraws an errand while it runs.
+    pub fn withdraw_at(&mut self, at: Instant, host: usize, errand: usize) {
+        self.plan(at, Happening::Withdraw(host, errand));
+    }
+
+    /// Plans that it takes it up again.
+    pub fn take_up_at(&mut self, at: Instant, host: usize, errand: usize) {
+        self.plan(at, Happening::TakeUp(host, errand));
     }
 
     /// Plans that the tracker's answers are of another mood.

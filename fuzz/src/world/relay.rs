@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use towpath_core::close::CloseReason;
 use towpath_core::limits::RELAY_BACKLOG_BYTES;
 use towpath_core::output::Output;
 use towpath_core::relay::client;
 use towpath_core::relay::hub::{self, ConnId, Hub};
 use towpath_core::rng::Rng;
-use towpath_core::time::{Instant, UnixTime};
+use towpath_core::time::Instant;
 
+use super::clocks::earlier;
 use super::wires::{Lane, Place};
 use super::{Happening as Any, World};
 use crate::peer::Work;
@@ -24,6 +25,9 @@ use crate::pipe::Pipe;
 
 /// What may wait at a host for its WebSocket: the client's own limit, and some control frames.
 const MAX_WAITING_BYTES: usize = RELAY_BACKLOG_BYTES + (64 << 10);
+
+/// How often an end of a WebSocket looks whether it can be told of.
+const RETRY: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -66,7 +70,10 @@ pub(super) struct Relay {
     secret_key: [u8; 32],
     hub: Option<Hub>,
     epoch: u32,
+    /// When the hub wants to be ticked, on the world's clock.
     deadline: Instant,
+    /// How far its clock is ahead of the world's.
+    ahead: Duration,
     sockets: BTreeMap<ConnId, Socket>,
     /// The WebSocket that a host has or opens, as the host knows it.
     by_host: BTreeMap<usize, ConnId>,
@@ -85,6 +92,7 @@ impl Relay {
             hub: None,
             epoch: 0,
             deadline: Instant::NEVER,
+            ahead: Duration::ZERO,
             sockets: BTreeMap::new(),
             by_host: BTreeMap::new(),
             next: 0,
@@ -114,9 +122,17 @@ impl World {
             max_connections: 1_000,
         };
         let rng = self.rng.fork_numbered("hub", u64::from(relay.epoch));
-        relay.hub = Some(Hub::new(self.now, rng, config));
+        relay.hub = Some(Hub::new(self.now + relay.ahead, rng, config));
         relay.deadline = Instant::NEVER;
         self.drain_hub();
+    }
+
+    pub(super) fn hub_clock_jumps(&mut self, by: Duration) {
+        self.relay.ahead += by;
+        if self.relay.hub.is_some() && self.relay.deadline < Instant::NEVER {
+            self.relay.deadline = earlier(self.relay.deadline, by);
+            self.plan(self.relay.deadline, Any::Relay(Happening::Tick(self.relay.epoch)));
+        }
     }
 
     pub(super) fn stop_hub(&mut self) {
@@ -127,7 +143,7 @@ impl World {
         }
     }
 
-    fn all_sockets(&self) -> Vec<ConnId> {
+    pub(super) fn all_sockets(&self) -> Vec<ConnId> {
         self.relay.sockets.keys().copied().collect()
     }
 
@@ -154,10 +170,11 @@ impl World {
                 }
             }
             Happening::Closed(host, epoch, conn, why) => {
+                let parted = self.walls.stand_between(Place::Hub, Place::Host(host));
                 let lane = self.socket_lane(conn, false);
-                if lane.is_some_and(|to_host| !to_host.is_read()) {
+                if parted || lane.is_some_and(|to_host| !to_host.is_read()) {
                     // What the hub said before is read first.
-                    let later = self.now + Duration::from_millis(5);
+                    let later = self.now + RETRY;
                     let closed = Happening::Closed(host, epoch, conn, why);
                     self.plan(later, Any::Relay(closed));
                 } else if self.relay.by_host.get(&host) == Some(&conn) {
@@ -168,10 +185,12 @@ impl World {
                 }
             }
             Happening::Gone(conn) => {
+                let Some(host) = self.socket_host(conn) else { return Ok(()) };
+                let parted = self.walls.stand_between(Place::Host(host), Place::Hub);
                 let lane = self.socket_lane(conn, true);
-                if lane.is_some_and(|to_hub| !to_hub.is_read()) {
+                if parted || lane.is_some_and(|to_hub| !to_hub.is_read()) {
                     // What the host said before is read first.
-                    let later = self.now + Duration::from_millis(5);
+                    let later = self.now + RETRY;
                     self.plan(later, Any::Relay(Happening::Gone(conn)));
                 } else if self.remove_socket(conn).is_some_and(|socket| socket.at_hub) {
                     self.hub_input(hub::Input::Disconnected(conn));
@@ -185,8 +204,14 @@ impl World {
             }
             Happening::CutAll => {
                 self.count("relay cut");
+                let now = self.now;
                 for conn in self.all_sockets() {
-                    let known = self.relay.sockets.get(&conn).is_some_and(|socket| socket.at_hub);
+                    let Some(socket) = self.relay.sockets.get_mut(&conn) else { continue };
+                    let known = socket.at_hub;
+                    let torn = [socket.to_hub.cut(now), socket.to_host.cut(now)];
+                    if torn.contains(&true) {
+                        self.count("message cut in two");
+                    }
                     self.lose_socket(conn, "the connection was reset");
                     if known {
                         self.hub_input(hub::Input::Disconnected(conn));
@@ -235,7 +260,8 @@ impl World {
             self.remove_socket(conn);
             return;
         }
-        if self.hosts[socket.host].unplugged {
+        let place = Place::Host(socket.host);
+        if self.hosts[socket.host].unplugged || self.walls.part(place, Place::Hub) {
             // Its first packets are sent again.
             let later = self.now + Duration::from_secs(1);
             return self.plan(later, Any::Relay(Happening::Connect(conn)));
@@ -253,7 +279,7 @@ impl World {
             ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, low)),
             host: "relay.world".into(),
             ephemeral: random(&mut self.relay.keys),
-            unix_time: UnixTime(0),
+            unix_time: self.wall_clock,
         };
         self.count("relay connection");
         self.hub_input(input);
@@ -288,9 +314,8 @@ impl World {
         };
         let hub_has_it = socket.at_hub;
         let pipe = if at_hub { &mut socket.to_hub } else { &mut socket.to_host };
-        let Some(message) = pipe.take(now, usize::MAX) else { return Ok(()) };
+        let Some(bytes) = pipe.take_message(now) else { return Ok(()) };
         self.offer(Lane::Socket(conn, at_hub));
-        let bytes = BytesMut::from(&message[..]);
         if !at_hub {
             if let Some((host, epoch)) = self.owner(conn) {
                 return self.input(host, epoch, Work::Client(client::Input::Message(bytes)));
@@ -340,7 +365,7 @@ impl World {
 
     fn hub_input(&mut self, input: hub::Input) {
         if let Some(hub) = &mut self.relay.hub {
-            hub.handle_input(self.now, input);
+            hub.handle_input(self.now + self.relay.ahead, input);
             self.drain_hub();
         }
     }
@@ -350,6 +375,7 @@ impl World {
             let Some(hub) = &mut self.relay.hub else { return };
             match hub.poll_output() {
                 Output::Timeout(at) => {
+                    let at = earlier(at, self.relay.ahead);
                     if at != self.relay.deadline && at < Instant::NEVER {
                         self.plan(at, Any::Relay(Happening::Tick(self.relay.epoch)));
                     }

@@ -33,8 +33,8 @@ pub(super) type StreamId = u64;
 /// Which end: 0 dialled, 1 was dialled.
 pub(super) type Side = usize;
 
-/// Bytes of a stream that go over a wire at once.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes that a shredded stream hands over one by one: both sides' handshakes, and what follows.
+const SHREDS: u32 = 2_500;
 
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -62,6 +62,8 @@ struct End {
     epoch: u32,
     link: Option<LinkId>,
     read: usize,
+    /// Bytes that it still reads one by one.
+    shreds: u32,
     /// Its process has closed it; what it has written still arrives.
     closed: bool,
 }
@@ -129,7 +131,7 @@ impl World {
         Ok(())
     }
 
-    fn all_streams(&self) -> Vec<StreamId> {
+    pub(super) fn all_streams(&self) -> Vec<StreamId> {
         self.streams.all.keys().copied().collect()
     }
 
@@ -163,7 +165,12 @@ impl World {
         }
         let back = self.now + self.way(from, to);
         let firewall = self.hosts[to].firewall;
-        if firewall == Firewall::Drop || self.hosts[to].unplugged || self.hosts[from].unplugged {
+        let parted = self.walls.part(Place::Host(from), Place::Host(to));
+        if firewall == Firewall::Drop
+            || parted
+            || self.hosts[to].unplugged
+            || self.hosts[from].unplugged
+        {
             self.count("dial dropped");
             return Ok(());
         }
@@ -174,7 +181,9 @@ impl World {
         }
         let id = self.streams.next;
         self.streams.next += 1;
-        let end = |host: usize, epoch, link| End { host, epoch, link, read: 0, closed: false };
+        let shreds = if self.shreds { SHREDS } else { 0 };
+        let end =
+            |host: usize, epoch, link| End { host, epoch, link, read: 0, shreds, closed: false };
         let to_epoch = self.hosts[to].epoch();
         let ends = [end(from, epoch, Some(link)), end(to, to_epoch, None)];
         self.streams.all.insert(id, Stream { ends, pipes: Default::default(), dead: false });
@@ -196,19 +205,11 @@ impl World {
         self.break_stream(id, [true, false]);
     }
 
-    pub(super) fn write(
-        &mut self,
-        host: usize,
-        link: LinkId,
-        mut bytes: Bytes,
-    ) -> Result<(), String> {
+    pub(super) fn write(&mut self, host: usize, link: LinkId, bytes: Bytes) -> Result<(), String> {
         self.trace.bytes(&bytes);
         let Some(&(id, side)) = self.streams.by_link.get(&(host, link)) else { return Ok(()) };
         let Some(stream) = self.streams.all.get_mut(&id) else { return Ok(()) };
-        while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
-            stream.pipes[side].put(piece);
-        }
+        stream.pipes[side].put(bytes);
         let waiting = stream.pipes[side].waiting_bytes();
         if waiting > MAX_SEND_BACKLOG_BYTES + READ_BYTES {
             return Err(format!("host {host}: {waiting} bytes wait for one stream"));
@@ -236,20 +237,27 @@ impl World {
         let Some(stream) = self.streams.all.get_mut(&id).filter(|stream| !stream.dead) else {
             return Ok(());
         };
-        let End { host, epoch, link: Some(link), read, .. } = stream.ends[side] else {
+        let End { host, epoch, link: Some(link), read, shreds, .. } = stream.ends[side] else {
             return Ok(());
         };
+        let other = Place::Host(stream.ends[1 - side].host);
+        let parted = self.walls.stand_between(other, Place::Host(host));
         let pipe = &mut stream.pipes[1 - side];
         // Now and then a socket has less than it could have.
         let few = read > 0 && self.rng.below(16) == 0;
         let most = if few { 1 + self.rng.below(read as u64) as usize } else { read };
+        let most = if shreds > 0 { read.min(1) } else { most };
         if let Some(bytes) = pipe.take(now, most) {
             stream.ends[side].read = 0;
+            if shreds > 0 {
+                stream.ends[side].shreds -= 1;
+                self.count("byte read alone");
+            }
             self.offer(Lane::Stream(id, 1 - side));
             let received = session::Input::Received(BytesMut::from(&bytes[..]));
             return self.input(host, epoch, Work::Session(link, received));
         }
-        if pipe.is_finished() {
+        if pipe.is_finished() && !parted {
             stream.ends[side].link = None;
             stream.ends[side].closed = true;
             self.streams.by_link.remove(&(host, link));
@@ -339,6 +347,10 @@ impl World {
     fn break_stream(&mut self, id: StreamId, tell: [bool; 2]) {
         let Some(stream) = self.remove_stream(id) else { return };
         let latency = self.way(stream.ends[0].host, stream.ends[1].host);
+        let places = [0, 1].map(|side| Place::Host(stream.ends[side].host));
+        let ways = [(places[1], places[0]), (places[0], places[1])];
+        let comes = ways.map(|(from, to)| !self.walls.stand_between(from, to));
+        let tell = [tell[0] && comes[0], tell[1] && comes[1]];
         for (end, tell) in stream.ends.iter().zip(tell) {
             let Some(link) = end.link else { continue };
             self.streams.by_link.remove(&(end.host, link));

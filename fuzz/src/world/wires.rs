@@ -17,10 +17,21 @@ use crate::pipe::Pipe;
 
 /// Where wires are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub enum Place {
+    /// At a host.
     Host(usize),
+    /// At the tracker, which is the hub too.
     Hub,
 }
+
+/// The most bytes that go over a wire at once, so that streams take turns.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+/// The fewest, however slow the wire is: a packet.
+const PACKET_BYTES: u64 = 1_400;
+
+/// A piece takes a wire for a tenth of a second at most.
+const PIECES_PER_SECOND: u64 = 10;
 
 /// One direction of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,8 +119,25 @@ impl World {
         }
     }
 
+    /// Whether it has something to send, and something would come through.
     fn wants(&mut self, lane: Lane) -> bool {
-        self.lane(lane).is_some_and(|pipe| pipe.next_piece().is_some())
+        let Some((from, to)) = self.ends(lane) else { return false };
+        let is_open = !self.walls.stand_between(from, to);
+        is_open && self.lane(lane).is_some_and(|pipe| pipe.next_piece(1).is_some())
+    }
+
+    /// The most bytes that go from one place to another at once.
+    fn piece_bytes(&self, from: Place, to: Place) -> usize {
+        let rate = |place, up| match place {
+            Place::Host(host) => {
+                let quality = self.hosts[host].quality;
+                if up { quality.up_bytes_per_second } else { quality.down_bytes_per_second }
+            }
+            Place::Hub => u64::MAX,
+        };
+        let slower = rate(from, true).min(rate(to, false));
+        let bytes = (slower / PIECES_PER_SECOND).clamp(PACKET_BYTES, PIECE_BYTES);
+        usize::try_from(bytes).expect("small")
     }
 
     /// The lane whose turn it is at a wire in.
@@ -161,9 +189,14 @@ impl World {
 
     fn transmit(&mut self, lane: Lane) {
         let Some((from, to)) = self.ends(lane) else { return };
-        let Some(bytes) = self.lane(lane).and_then(|pipe| pipe.next_piece()) else { return };
-        let (time_out, time_in) = (self.time_for(from, bytes), self.time_for(to, bytes));
+        let most = self.piece_bytes(from, to);
+        let next = self.lane(lane).and_then(|pipe| pipe.next_piece(most));
+        let Some(bytes) = next else { return };
+        let (time_out, time_in) = (self.time_up(from, bytes), self.time_down(to, bytes));
         let now = self.now;
+        if let Place::Host(host) = from {
+            self.hosts[host].sent_bytes += bytes as u64;
+        }
         let out = self.wires.out.entry(from).or_default();
         out.free_at = now + time_out;
         let into = self.wires.into.entry(to).or_default();
@@ -182,7 +215,10 @@ impl World {
         }
         let Some(pipe) = self.lane(lane) else { return };
         let damage = |piece| if is_damaged.is_some() { flip(piece) } else { piece };
-        let arrives_at = pipe.send(arrives_at, damage);
+        let (arrives_at, is_last) = pipe.send(bytes, arrives_at, damage);
+        if !is_last && matches!(lane, Lane::Socket(..)) {
+            self.count("message in pieces");
+        }
         let left = match lane {
             Lane::Stream(id, side) => Any::Streams(streams::Happening::Left(id, side, bytes)),
             Lane::Socket(conn, to_hub) => Any::Relay(relay::Happening::Left(conn, to_hub, bytes)),
@@ -202,9 +238,16 @@ impl World {
         }
     }
 
-    fn time_for(&self, place: Place, bytes: usize) -> Duration {
+    fn time_up(&self, place: Place, bytes: usize) -> Duration {
         match place {
-            Place::Host(host) => self.hosts[host].quality.time_for(bytes),
+            Place::Host(host) => self.hosts[host].quality.time_up(bytes),
+            Place::Hub => Duration::ZERO,
+        }
+    }
+
+    fn time_down(&self, place: Place, bytes: usize) -> Duration {
+        match place {
+            Place::Host(host) => self.hosts[host].quality.time_down(bytes),
             Place::Hub => Duration::ZERO,
         }
     }

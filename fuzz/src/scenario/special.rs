@@ -1,0 +1,109 @@
+//! Scenarios with a story of their own.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use towpath_core::path::Policy;
+use towpath_core::rng::Rng;
+use towpath_core::time::Instant;
+
+use super::draw::{file, firewall, quality, within};
+use super::faults::mend;
+use super::{Scenario, Sort};
+use crate::pipe::Quality;
+use crate::world::{Ending, Wish, World};
+
+/// How often the getter of [`kills`] is killed.
+const KILLS: u64 = 20;
+
+/// One sharer, and one getter that is killed, or whose machine crashes, twenty times while it gets.
+pub(super) fn kills(dice: &mut Rng, world: &mut World) -> Scenario {
+    let crashes = dice.below(2) == 0;
+    let name = if crashes { "twenty crashes" } else { "twenty kills" };
+    *world.counts.entry(name).or_default() += 1;
+    let length = 8_000_000 + dice.below(8_000_000);
+    let content = file(dice, length);
+    let latency = Duration::from_millis(1 + dice.below(30));
+    let wire = Quality::even(latency, 1_000_000 + dice.below(1_000_000));
+    let sharer = world.add(Wish::Share, wire, &content);
+    let policy = if dice.below(3) == 0 { Policy::Relay } else { Policy::Auto };
+    let getter = world.add(Wish::Get(policy), wire, &content);
+    world.start_at(Instant::ZERO, sharer);
+    let mut at = Instant::ZERO + Duration::from_secs(1);
+    world.start_at(at, getter);
+    for _ in 0..KILLS {
+        at = at + Duration::from_millis(200 + dice.below(1_000));
+        world.stop_at(at, getter, if crashes { Ending::Crashed } else { Ending::Killed });
+        at = at + Duration::from_millis(10 + dice.below(200));
+        world.start_at(at, getter);
+    }
+    let faults = vec![format!("the getter has {name}")];
+    let must_finish = BTreeSet::from([getter]);
+    let (begun, mended_at) = (at, at);
+    Scenario { sort: Sort::Kills, sharers: 1, must_finish, faults, begun, mended_at }
+}
+
+/// One sharer that leaves for good as soon as the others have everything together; a getter that
+/// comes later finds only them.
+pub(super) fn inherited(dice: &mut Rng, world: &mut World) -> Scenario {
+    let length = 1_000_000 + dice.below(5_000_000);
+    let content = file(dice, length);
+    let latency = Duration::from_millis(1 + dice.below(30));
+    let thin = Quality::even(latency, 300_000 + dice.below(1_000_000));
+    let sharer = world.add(Wish::Share, thin, &content);
+    let endings = [Ending::Killed, Ending::Crashed, Ending::Quit];
+    let ending = endings[usize::try_from(dice.below(3)).expect("small")];
+    world.hosts[sharer].bows_out = Some(ending);
+    world.start_at(Instant::ZERO, sharer);
+    let policy = if dice.below(3) == 0 { Policy::Relay } else { Policy::Auto };
+    let mut must_finish = BTreeSet::new();
+    let mut begun = Instant::ZERO;
+    for number in 0..2 + dice.below(3) {
+        let network = quality(dice, world);
+        let host = world.add(Wish::Get(policy), network, &content);
+        world.hosts[host].firewall = firewall(dice);
+        let mut start = within(dice, 2_000);
+        if number > 1 {
+            *world.counts.entry("late getter").or_default() += 1;
+            start = start + Duration::from_secs(30);
+        }
+        begun = begun.max(start);
+        world.start_at(start, host);
+        must_finish.insert(host);
+    }
+    let faults = vec![format!("the sharer will have {ending:?}")];
+    let mended_at = begun;
+    Scenario { sort: Sort::Inherited, sharers: 1, must_finish, faults, begun, mended_at }
+}
+
+/// One sharer and a getter or two with wires of 4 to 34 kB/s, as of modems and bad radio.
+pub(super) fn slow(dice: &mut Rng, world: &mut World) -> Scenario {
+    *world.counts.entry("slow wires").or_default() += 1;
+    let length = 1 + dice.below(600_000);
+    let content = file(dice, length);
+    let wire = |dice: &mut Rng| Quality {
+        latency: Duration::from_millis(20 + dice.below(300)),
+        up_bytes_per_second: 4_000 + dice.below(30_000),
+        down_bytes_per_second: 4_000 + dice.below(30_000),
+        losses_per_thousand: dice.below(3),
+    };
+    let sharer = world.add(Wish::Share, wire(dice), &content);
+    world.start_at(Instant::ZERO, sharer);
+    let mut must_finish = BTreeSet::new();
+    for _ in 0..1 + dice.below(2) {
+        let policy = if dice.below(2) == 0 { Policy::Relay } else { Policy::Auto };
+        let host = world.add(Wish::Get(policy), wire(dice), &content);
+        world.start_at(within(dice, 2_000), host);
+        must_finish.insert(host);
+    }
+    let mut scenario = Scenario::without_faults(Sort::Slow, must_finish);
+    if dice.below(3) > 0 {
+        let at = within(dice, 20_000);
+        world.cut_streams_at(at);
+        world.cut_relay_at(at);
+        scenario.faults.push(format!("{at:?}: everything cut"));
+        scenario.mended_at = at;
+        mend(world, at);
+    }
+    scenario
+}
