@@ -34,6 +34,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use sha2::{Digest, Sha256};
+use towpath_leafhash::hash_leaves;
 
 use crate::id::Hash;
 use crate::limits::{CHUNK_BYTES, LEAF_BYTES, LEAVES_PER_CHUNK, MAX_FILE_BYTES};
@@ -42,6 +43,8 @@ mod tree;
 
 pub use tree::{TreeBuilder, TreeLayout};
 
+/// An inner node's message: the hashes of its two children.
+const NODE_BYTES: usize = 64;
 /// Level of whole chunks above the leaves.
 const CHUNK_LEVEL: u32 = LEAVES_PER_CHUNK.trailing_zeros();
 
@@ -232,22 +235,20 @@ pub fn range_proof(
 /// The root of the subtree over 2^`level` leaves of which `data` fills the first ones.
 fn subtree_hash(level: u32, data: &[u8]) -> Hash {
     assert!(level <= CHUNK_LEVEL && data.len() <= LEAF_BYTES << level, "subtree within a chunk");
-    let mut nodes = [ZERO_HASH; LEAVES_PER_CHUNK];
-    for (node, leaf) in nodes.iter_mut().zip(data.chunks(LEAF_BYTES)) {
-        // Spec C1; what is missing stays zero, C2.
-        *node = Hash(Sha256::digest(leaf).into());
-    }
+    let mut nodes = [ZERO_HASH.0; LEAVES_PER_CHUNK];
+    // Spec C1; what is missing stays zero, C2.
+    hash_leaves(data, LEAF_BYTES, &mut nodes[..data.len().div_ceil(LEAF_BYTES)]);
     for half in (0..level).rev().map(|shift| 1 << shift) {
-        for i in 0..half {
-            nodes[i] = parent(nodes[2 * i], nodes[2 * i + 1]);
-        }
+        // Spec C3, for all nodes of a level at once.
+        let children = nodes;
+        hash_leaves(children[..2 * half].as_flattened(), NODE_BYTES, &mut nodes[..half]);
     }
-    nodes[0]
+    Hash(nodes[0])
 }
 
 /// An inner node (spec C3).
 fn parent(left: Hash, right: Hash) -> Hash {
-    let mut both = [0; 64];
+    let mut both = [0; NODE_BYTES];
     both[..32].copy_from_slice(&left.0);
     both[32..].copy_from_slice(&right.0);
     Hash(Sha256::digest(both).into())
