@@ -15,6 +15,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use crate::id::PeerId;
 
 /// The peer that a secret key belongs to: its X25519 public key (RFC 7748).
+// spec S1: a peer is this key
 #[must_use]
 pub fn public_key(secret_key: &[u8; 32]) -> PeerId {
     PeerId(PublicKey::from(&StaticSecret::from(*secret_key)).to_bytes())

@@ -343,6 +343,7 @@ impl Download {
             self.release(chunk);
         } else {
             self.wanted.unwant(chunk);
+            // spec P18: whatever came may be used, asked or not any more
             self.deadlines.clear(&Wake::Retry(chunk));
             if self.storing.insert((chunk, link), bytes).is_none() {
                 self.flights.entry(chunk).or_default().storing += 1;
@@ -381,6 +382,7 @@ impl Download {
         self.finish_if_complete();
     }
 
+    // spec P15 and P15b
     fn found_false(&mut self, link: LinkId, chunk: u64) {
         self.settle(link, chunk);
         self.drop_peer(link, DropReason::FalseChunk);
@@ -394,11 +396,13 @@ impl Download {
         if chunk < self.chunks && !self.had.contains(chunk) && self.flight_is_over(chunk) {
             self.flights.remove(&chunk);
             if self.wanted.key(chunk).is_none() && chunk < self.due {
+                // spec P20
                 self.deadlines.set(Wake::Retry(chunk), self.now + STORE_RETRY);
             }
         }
     }
 
+    // spec P19
     fn unavailable(&mut self, link: LinkId, chunk: u64, why: Unavailable) {
         let asked = self.request_of(link, chunk);
         if let Some(number) = asked {
@@ -417,6 +421,7 @@ impl Download {
         self.release(chunk);
     }
 
+    // spec P9
     fn consumed(&mut self, chunk: u64) {
         let Order::Sequential { window } = self.order else { return };
         self.extend(chunk.saturating_add(1).saturating_add(window.max(1)));

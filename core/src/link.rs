@@ -41,6 +41,7 @@ pub struct Link {
 }
 
 /// Why a text is not a link; `Display` gives one sentence that says what to do.
+// spec L6: told apart, because they are mended in different ways
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkError {
     /// It does not begin with `https://` or `http://`, or has no host.
@@ -220,6 +221,7 @@ mod tests {
         assert_eq!(parse_tracker(&long), Err(LinkError::NotAUrl));
     }
 
+    // Spec L6
     #[test]
     fn each_error_says_what_to_do() {
         for error in
@@ -230,6 +232,7 @@ mod tests {
         }
     }
 
+    // Spec L5
     #[test]
     fn a_link_shows_its_secret_only_as_text() {
         assert!(!format!("{:?}", a_link()).contains("_v7-"));

@@ -134,6 +134,7 @@ impl Encoder {
     pub fn entry(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let view = View::of(entry);
         let bytes = self.entry_bytes + view.encoded_bytes();
+        // spec C22b: nothing is written that a reader refuses
         if HEADER_BYTES as u64 + bytes > MAX_MANIFEST_BYTES {
             return Err(DecodeError("manifest_too_long"));
         }
@@ -177,6 +178,7 @@ impl Decoder {
     /// # Errors
     /// `manifest_too_long`.
     pub fn new(length_bytes: u64) -> Result<Self, DecodeError> {
+        // spec C15b: bytes
         if length_bytes > MAX_MANIFEST_BYTES {
             return Err(DecodeError("manifest_too_long"));
         }
@@ -219,6 +221,7 @@ impl Decoder {
             Err(DecodeError("truncated")) if self.received < self.length => Ok(None),
             next => next,
         };
+        // spec C27: the whole manifest is refused, for ever
         self.failed = next.as_ref().err().copied();
         next
     }
@@ -252,6 +255,7 @@ impl Decoder {
     ///
     /// # Errors
     /// `truncated`, or the rule that was broken before.
+    // spec C15c: it ends where its last entry ends
     pub fn finish(self) -> Result<(u64, u64), DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);

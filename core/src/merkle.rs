@@ -64,6 +64,7 @@ pub const fn chunk_count(length_bytes: u64) -> u64 {
 }
 
 /// Levels between the leaves and the root.
+// spec C2: filled up to a power of two, so that the length alone gives the height
 const fn tree_height(length_bytes: u64) -> u32 {
     ceil_log2(leaf_count(length_bytes))
 }
@@ -185,6 +186,7 @@ pub fn verify_range(
 ) -> Option<Hash> {
     // Spec C6, C7: the shape follows from the length, and is checked before anything is hashed.
     let bytes = range.bytes(length_bytes)?;
+    // spec C6b: before anything is hashed
     let lengths_fit = data.len() as u64 == bytes.end - bytes.start
         && proof.len() == range.proof_length(length_bytes);
     if !lengths_fit {

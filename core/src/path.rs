@@ -202,6 +202,7 @@ impl PathChooser {
     pub fn new(now: Instant, rng: Rng, mut config: Config) -> Self {
         let mut addresses = Vec::new();
         for address in config.addresses {
+            // spec P2
             if addresses.len() < MAX_ADDRESSES_PER_PEER && !addresses.contains(&address) {
                 addresses.push(address);
             }
@@ -222,6 +223,7 @@ impl PathChooser {
         };
         match chooser.config.policy {
             Policy::Auto | Policy::Sequential | Policy::Direct => chooser.enter_dialling(),
+            // spec P3
             Policy::Relay => chooser.leave_direct(Reason::RelayWanted),
         }
         chooser
@@ -344,6 +346,7 @@ impl PathChooser {
     }
 
     /// Nothing direct any more: on to the punch.
+    // spec P1: the relay comes when direct has failed
     fn leave_direct(&mut self, reason: Reason) {
         self.direct = if self.direct_lost { Reason::DirectLost } else { reason };
         if self.config.can_punch && self.config.policy != Policy::Relay {
@@ -357,6 +360,7 @@ impl PathChooser {
     // The relay.
 
     fn enter_relay(&mut self) {
+        // spec P3
         if self.config.policy == Policy::Direct {
             let direct = Box::new(self.direct.clone());
             self.exhausted(Reason::RelayForbidden { direct });
@@ -473,6 +477,7 @@ impl PathChooser {
                     self.leave_direct(Reason::DirectLost);
                 }
             }
+            // spec P1b: another circuit, never a dial
             State::Relayed(current) if current == attempt => self.pause(),
             State::Direct(_)
             | State::Relayed(_)

@@ -122,6 +122,7 @@ impl Session {
             rng,
             state: State::Closed,
             outputs: VecDeque::new(),
+            // spec S16
             established_by: now + HANDSHAKE_TIMEOUT,
             heard: now,
             said: now,
@@ -216,12 +217,15 @@ impl Session {
     fn check_life(&mut self) {
         let token = self.rng.next_u64();
         let State::Open(open) = &mut self.state else { return };
+        // spec S22b
         if self.now >= self.heard + LIVENESS_TIMEOUT {
             return self.closed(CloseReason::Timeout(Awaited::Liveness));
         }
         if open.sender.unsent_bytes() > 0 {
+            // spec S23
             return self.closed(CloseReason::Timeout(Awaited::Writable));
         }
+        // spec S22: silent for KEEPALIVE_INTERVAL, and nothing waits
         open.sender.message(&Message::Ping { token });
         open.sender.shrink();
         open.serving.shrink();
@@ -294,6 +298,7 @@ impl Session {
         }
         let State::Open(open) = &mut self.state else { return };
         if let Err(rule) = result {
+            // spec S25: without a word
             return self.closed(CloseReason::Misbehaved(rule));
         }
         if let Some((request, bytes)) = open.receiver.progress(self.now) {
@@ -311,14 +316,17 @@ impl Session {
             return self.closed(if message == Message::Bye {
                 CloseReason::Remote(RemoteClose::Bye)
             } else {
+                // spec M3: first, and once
                 CloseReason::Misbehaved(Misbehaviour("hello_first"))
             });
         }
         let result = match &message {
             Message::Hello { .. } => Err(Misbehaviour("hello_twice")),
+            // spec S24b and M19: nothing is said any more
             Message::Bye => return self.closed(CloseReason::Remote(RemoteClose::Bye)),
             Message::Pong { .. } => return,
             Message::Ping { token } => {
+                // spec M18
                 open.sender.message(&Message::Pong { token: *token });
                 return self.check_backlog();
             }
@@ -344,10 +352,12 @@ impl Session {
 
     fn hello(&mut self, version_min: u16, version_max: u16, instance: u64) {
         let State::Open(open) = &mut self.state else { return };
+        // spec M4
         if version_max < VERSION_MIN || version_min > VERSION_MAX {
             return self.closed(CloseReason::Incompatible(Incompatibility::Version));
         }
         open.established = true;
+        // spec M5: sessions of one key are told apart by the instance
         let (peer, suite, handshake_hash) = (open.peer, open.suite, open.handshake_hash);
         self.event(Event::Established { peer, instance, suite, handshake_hash });
     }
@@ -402,9 +412,14 @@ impl Session {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Says goodbye, if anybody can hear it, and closes.
+    /// Says goodbye, if anybody can hear it and has not broken a rule, and closes.
+    // spec S24
     fn close(&mut self, reason: CloseReason) {
-        if let State::Open(open) = &mut self.state {
+        // spec S25: to one that misbehaves not a word
+        let deserved = !matches!(reason, CloseReason::Misbehaved(_));
+        if let State::Open(open) = &mut self.state
+            && deserved
+        {
             open.sender.message(&Message::Bye);
             self.flush();
         }

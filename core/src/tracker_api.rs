@@ -194,6 +194,7 @@ pub const fn kind_text(kind: Kind) -> &'static str {
 
 /// Reads an address that can be dialled: an IP address (never a name) with a port. An IPv4 address
 /// inside an IPv6 one is taken out.
+// spec T8
 #[must_use]
 pub fn parse_address(text: &str) -> Option<SocketAddr> {
     let address: SocketAddr = text.parse().ok()?;
@@ -206,6 +207,7 @@ pub fn parse_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// The HTTP call of a request.
+// spec L5: the secret of a link is in no call
 #[must_use]
 pub fn encode_request(request: &Request) -> HttpCall {
     match request {
@@ -245,6 +247,7 @@ pub fn encode_request(request: &Request) -> HttpCall {
         ),
         Request::Lookup { locator } => HttpCall {
             method: "GET",
+            // spec T21
             path: format!("/api/files/{locator}/peers?namespace=native"),
             body: None,
         },
@@ -286,6 +289,7 @@ pub fn decode_reply(
     retry_after_seconds: Option<u32>,
     body: &[u8],
 ) -> Result<Response, CallError> {
+    // spec T4
     if body.len() > MAX_REPLY_BYTES {
         return Err(CallError::Garbage("too_long"));
     }
@@ -310,6 +314,7 @@ pub fn decode_reply(
     }
 }
 
+// spec T1: unknown fields are skipped, wrong types make it garbage
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
     serde_json::from_slice(body).map_err(|error| {
         CallError::Garbage(if error.is_data() { "wrong_shape" } else { "not_json" })
@@ -318,10 +323,12 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
 
 /// What an answer with another status than 200 means. A 404 counts only in the tracker's own words:
 /// any web server has one.
+// spec T2: one sentence, and when to come back
 fn decode_error(status: u16, retry_after_seconds: Option<u32>, body: &[u8]) -> CallError {
     let said = serde_json::from_slice::<json::ErrorReply>(body).ok().map(|reply| reply.error);
     match (status, said) {
         (401 | 403, _) => CallError::Unauthorized,
+        // spec T3
         (404, Some(_)) => CallError::NotFound,
         (404, None) => CallError::Garbage("not_a_tracker"),
         (429 | 503, _) => CallError::Busy {
@@ -346,10 +353,12 @@ fn is_bidi(c: char) -> bool {
     mark || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+// spec T19 and T19b
 fn peer_entries(peers: &[json::PeerBody]) -> Vec<PeerEntry> {
     let mut seen = BTreeSet::new();
     let mut entries = Vec::new();
     for peer in peers {
+        // spec T4b
         if entries.len() == MAX_LOOKUP_PEERS {
             break;
         }

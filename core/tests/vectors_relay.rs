@@ -137,6 +137,7 @@ fn control_messages() {
     }
 }
 
+// Spec R13
 #[test]
 fn broken_ones_are_refused_by_the_rule_that_they_break() {
     let vectors = vectors();
@@ -188,6 +189,7 @@ fn drain_hub(hub: &mut Hub) -> Vec<Bytes> {
     }
 }
 
+// Spec R6, R7, R8
 #[test]
 fn a_login_byte_for_byte() {
     let vector = &vectors()["login"];

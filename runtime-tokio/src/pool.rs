@@ -171,6 +171,7 @@ fn store(
         Some(Entry::Target(target)) => target.store_chunk(chunk, proof, &data),
         Some(Entry::Ordered { descriptor, .. }) => {
             let Descriptor { root, length_bytes, .. } = *descriptor;
+            // spec C9: only what is proven is handed on
             if merkle::verify_chunk(root, length_bytes, chunk.index, proof, &data) {
                 // The bytes stay in the buffer: the node hands them to the pipe when it is their
                 // turn.

@@ -227,6 +227,7 @@ async fn connect(tracker: Arc<Tracker>) -> Result<Socket, String> {
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let uri = tracker.relay_uri()?;
+    // spec R1: the path, TLS as the URL says, the subprotocol
     let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
     let stream = tracker.open().await?.compat();
     let opened = client_async_with_config(request, stream, Some(config)).await;
@@ -300,8 +301,11 @@ impl Wire {
                 Poll::Ready(message) => message,
             };
             return Some(match message {
+                // spec R2
                 Some(Ok(Message::Binary(bytes))) => Ok(BytesMut::from(bytes)),
                 Some(Ok(Message::Close(_))) | None => Err("the relay closed the connection".into()),
+                // spec R2b
+                Some(Ok(Message::Text(_))) => Err("the relay broke the protocol: text".into()),
                 // Nothing of ours; pings are answered by the library.
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => Err(error.to_string()),

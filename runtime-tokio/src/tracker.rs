@@ -195,6 +195,7 @@ async fn send(
         request = request.header(CONTENT_TYPE, "application/json");
     }
     if let Some(token) = token {
+        // spec T5
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
     let body = Full::from(call.body.clone().unwrap_or_default());
@@ -203,6 +204,7 @@ async fn send(
     let reply = connection.sender.send_request(request).await;
     let (head, body) = reply.map_err(|error| broken(tracker, &error))?.into_parts();
     let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    // spec T4
     let body = Limited::new(body, MAX_REPLY_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             return CallError::Garbage("reply_too_long");

@@ -260,6 +260,7 @@ impl Index {
     }
 
     /// Every link leads to an entry, or to the share's folder; that is found with so many looks.
+    // spec C25b and C25c: before anything of the share is made
     fn check_links(&self, mut looks: u64) -> Result<(), ReadError> {
         for_each_entry::<ReadError>(&self.manifest, |_, _, entry| {
             let What::Link { target } = &entry.what else { return Ok(()) };

@@ -32,6 +32,7 @@ pub(crate) fn subscriber(ip: IpAddr) -> IpAddr {
 /// The address whence a request came. `X-Forwarded-For` is believed only if the connection is from
 /// a configured proxy, and then from its end up to the first address that is not such a proxy: what
 /// stands before that was written by the client.
+// spec T10
 pub(crate) fn request_ip(
     connection: SocketAddr,
     headers: &HeaderMap,
@@ -93,6 +94,7 @@ mod tests {
         }
     }
 
+    // Spec T10
     #[test]
     fn only_a_configured_proxy_may_speak_for_others() {
         let mut headers = HeaderMap::new();

@@ -91,6 +91,7 @@ impl App {
     }
 
     /// Makes a change, durably.
+    // spec T14: answered when it is on disk
     pub(crate) async fn change(&self, change: Change) -> Result<Changed, Refusal> {
         Ok(self.store.change(change).await?)
     }
@@ -173,6 +174,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
+// spec T2
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.sentence }))).into_response();

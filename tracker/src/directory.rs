@@ -165,6 +165,7 @@ impl Directory {
     }
 
     /// A native peer says that it is there, with these.
+    // spec T12
     pub(crate) fn heartbeat(&self, now: Instant, peer: &PeerKey, named: &[FileKey]) -> Heartbeat {
         let mut inner = self.at(now);
         if !inner.heard(now, peer) {
@@ -216,6 +217,7 @@ impl Directory {
     }
 
     /// Whether a new announce of this peer can be taken; names the limit if not.
+    // spec T18
     pub(crate) fn room_for(&self, now: Instant, by: &PeerKey) -> Result<(), &'static str> {
         let inner = self.at(now);
         let held = inner.peers.get(by).map_or(0, |peer| peer.held.len());
@@ -229,6 +231,7 @@ impl Directory {
     }
 
     /// The name of a file may be replaced by that of a new announce: nobody who is online gave it.
+    // spec T17
     pub(crate) fn is_orphan(&self, now: Instant, file: &FileKey, by: &PeerKey) -> bool {
         let inner = self.at(now);
         inner.files.get(file).is_none_or(|file| {
@@ -261,6 +264,7 @@ impl Directory {
     }
 
     /// Public files that somebody online has, newest first; with a query those whose name holds it.
+    // spec T15b
     pub(crate) fn list(
         &self,
         now: Instant,
@@ -335,6 +339,7 @@ impl Inner {
         matches!(key, PeerKey::Native(instance) if self.relay.contains_key(instance))
     }
 
+    // spec T13
     fn heard(&mut self, now: Instant, key: &PeerKey) -> bool {
         let deadline = if self.in_relay(key) { None } else { Some(now + OFFLINE_AFTER) };
         self.set_deadline(key, deadline)
@@ -421,6 +426,7 @@ impl Inner {
     }
 
     /// What others may see of a peer; nothing of a founding peer without an address.
+    // spec T9
     fn view(&self, now: Instant, key: &PeerKey, seeder: bool) -> Option<PeerView> {
         let row = Arc::clone(&self.peers.get(key)?.row);
         let addresses = match key {

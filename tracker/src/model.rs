@@ -26,6 +26,7 @@ pub(crate) enum PeerKey {
 
 impl PeerKey {
     /// Reads a `peer_id`; `None` if it is neither.
+    // spec T20: what is native in form is native
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(instance) = parse_instance(text) {
             return Some(Self::Native(instance));

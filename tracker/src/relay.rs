@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio::time;
 use towpath_core::close::CloseReason;
 use towpath_core::id::Instance;
+use towpath_core::limits::MAX_RELAY_HOST_BYTES;
 use towpath_core::output::Output;
 use towpath_core::relay::frame::SUBPROTOCOL;
 use towpath_core::relay::hub::{self, ConnId};
@@ -214,6 +215,7 @@ impl Driver {
     }
 
     /// What the instance had announced before is known again at once.
+    // spec T13: also after a restart
     fn arrived(&self, instance: Instance) {
         if self.app.directory.relay_opened(Clock::now(), instance) {
             return;
@@ -264,6 +266,7 @@ fn check(request: &Request<Incoming>) -> Result<(HeaderValue, String), Refusal> 
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refusal::bad("The relay speaks version 13 of WebSocket."));
     }
+    // spec R1
     if !has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
         return Err(Refusal::bad(format!(
             "The relay speaks the WebSocket subprotocol {SUBPROTOCOL} only, and this client \
@@ -274,7 +277,9 @@ fn check(request: &Request<Incoming>) -> Result<(HeaderValue, String), Refusal> 
     let accept = key.and_then(|key| HeaderValue::from_str(&accept_key(key.as_bytes())).ok());
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     match (accept, host) {
-        (Some(accept), Some(host)) if host.len() <= 261 => Ok((accept, host.to_owned())),
+        (Some(accept), Some(host)) if host.len() <= MAX_RELAY_HOST_BYTES => {
+            Ok((accept, host.to_owned()))
+        }
         _ => Err(Refusal::bad("Sec-WebSocket-Key or Host is missing.")),
     }
 }

@@ -78,6 +78,7 @@ impl FromRequestParts<Arc<App>> for Token {
 
 impl Token {
     /// Nobody speaks for a native peer but itself.
+    // spec T5b
     fn must_be(self, peer: &PeerKey) -> Result<(), Refusal> {
         match peer {
             PeerKey::Native(instance) if self.0 != Some(*instance) => {

@@ -95,6 +95,7 @@ impl Key {
     }
 
     /// The key that follows this one: Noise `Rekey()`, the first 32 bytes of 32 encrypted zeros.
+    // spec S20: Noise Rekey()
     #[must_use]
     pub fn next(&self) -> Self {
         let mut bytes = [0; 32];
@@ -105,6 +106,7 @@ impl Key {
     }
 }
 
+// spec S17: the counter's end differs with the suite
 fn nonce(suite: Suite, counter: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     let bytes = match suite {

@@ -46,6 +46,7 @@ pub enum Pattern {
 
 impl Pattern {
     /// Lengths in bytes of its messages, with the empty payloads that sessions use.
+    // spec S13
     #[must_use]
     pub const fn message_bytes(self) -> &'static [usize] {
         match self {
@@ -135,6 +136,7 @@ impl Handshake {
     /// # Errors
     /// `handshake_order` if it is not our turn, `handshake_key` if the other side's key makes an
     /// all-zero shared secret.
+    // spec S12
     pub fn write_message(&mut self) -> Result<Vec<u8>, HandshakeError> {
         self.write_payload(&[])
     }
@@ -150,6 +152,7 @@ impl Handshake {
             return Ok(());
         }
         self.state = None;
+        // spec S12b
         Err(HandshakeError("handshake_payload"))
     }
 
@@ -211,6 +214,7 @@ impl Handshake {
         assert!(self.is_finished(), "keys come from a complete handshake only");
         let remote = self.learned().expect("both patterns send or know both static keys");
         let mut state = self.state.take().expect("a finished handshake has its state");
+        // spec S15
         let mut handshake_hash = [0; 32];
         handshake_hash.copy_from_slice(state.get_handshake_hash());
         let mut keys = state.dangerously_get_raw_split();
@@ -218,6 +222,7 @@ impl Handshake {
         let second = RecordCipher::new(self.suite, &keys.1);
         keys.0.zeroize();
         keys.1.zeroize();
+        // spec S17: the first key is the initiator's
         let (send, receive) = if self.initiator { (first, second) } else { (second, first) };
         Finished { remote, handshake_hash, send, receive }
     }
@@ -229,6 +234,7 @@ impl Handshake {
         message: impl FnOnce(&mut HandshakeState) -> Result<T, snow::Error>,
     ) -> Result<T, HandshakeError> {
         let state = self.state.as_mut().ok_or(HandshakeError("handshake_order"))?;
+        // spec S14: nothing of the state is left
         message(state).map_err(|error| {
             self.state = None;
             HandshakeError(word(&error))
@@ -241,6 +247,7 @@ impl Handshake {
     }
 }
 
+// spec S11: the names of the handshakes
 fn params(pattern: Pattern, suite: Suite) -> NoiseParams {
     let (pattern, cipher, name) = match (pattern, suite) {
         (Pattern::Ik, Suite::AesGcm) => {

@@ -16,6 +16,7 @@ pub const REQUESTER: u8 = 1;
 pub const SEEDER: u8 = 2;
 
 /// The proof of `role` for the share under `locator`. Public shares use [`Secret::PUBLIC`].
+// spec M6
 #[must_use]
 pub fn make(secret: &Secret, role: u8, locator: Locator, handshake_hash: &[u8; 32]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC takes every length");
@@ -27,6 +28,7 @@ pub fn make(secret: &Secret, role: u8, locator: Locator, handshake_hash: &[u8; 3
 }
 
 /// Whether `proof` is the one of `role`; takes the same time whatever it is.
+// spec M7c
 #[must_use]
 pub fn check(
     secret: &Secret,
@@ -42,6 +44,7 @@ pub fn check(
 mod tests {
     use super::*;
 
+    // Spec M6
     #[test]
     fn a_proof_is_bound_to_all_that_it_names() {
         let secret = Secret::new([1; 32]);

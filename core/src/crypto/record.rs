@@ -80,6 +80,7 @@ impl RecordCipher {
     fn advance(&mut self) {
         self.counter += 1;
         assert!(self.counter < u64::MAX, "a direction never carries 2^64 records");
+        // spec S20: the counter goes on
         if self.counter.is_multiple_of(self.rekey_every) {
             self.key = self.key.next();
         }

@@ -62,6 +62,7 @@ impl Download {
     }
 
     /// Whether the limits of all peers together allow one more request.
+    // spec P13
     fn has_room(&self, bytes: u64) -> bool {
         let outstanding = self.requested_bytes + self.storing_bytes;
         let fits = outstanding == 0 || outstanding + bytes <= MAX_OUTSTANDING_BYTES;
@@ -80,6 +81,7 @@ impl Download {
                 // itself and which are therefore had by one at least.
                 let refused_or_not_had = |chunk: u64| refused(chunk) || !set.contains(chunk);
                 let common = self.view_of_all.peek(&self.wanted, refused_or_not_had);
+                // spec P8
                 let floor = u8::from(self.order == Order::Rarest);
                 common.or_else(|| view.pick(&self.wanted, Some(set), floor, refused))
             }
@@ -88,6 +90,7 @@ impl Download {
 
     /// A chunk that another peer was asked for and that this one is likely to bring sooner: of the
     /// peer with the longest queue the last that nobody else was asked for.
+    // spec P22
     fn pick_copy(&mut self, link: LinkId) -> Option<u64> {
         let most = MAX_ENDGAME_COPIES as u64 + self.chunks / ENDGAME_COPIES_DIVISOR;
         if self.copies >= MAX_ENDGAME_COPIES || self.copies_made >= most {
@@ -115,6 +118,7 @@ impl Download {
         None
     }
 
+    // spec P21
     fn is_asked_once(&self, chunk: u64) -> bool {
         let flight = self.flights.get(&chunk);
         flight.is_some_and(|flight| flight.askers.len() == 1 && flight.storing == 0)
@@ -172,6 +176,7 @@ impl Download {
     }
 
     /// Nobody needs to send this chunk any more.
+    // spec P23
     pub(super) fn cancel_askers(&mut self, chunk: u64) {
         let Some(flight) = self.flights.get_mut(&chunk) else { return };
         for (link, number) in core::mem::take(&mut flight.askers) {

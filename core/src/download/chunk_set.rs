@@ -84,6 +84,7 @@ impl ChunkSet {
     }
 
     /// The chunks that it holds, ascending.
+    // spec P7
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.bytes().filter(|(_, byte)| *byte != 0).flat_map(|(at, byte)| {
             (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit)
@@ -131,6 +132,7 @@ mod tests {
 
     use super::*;
 
+    // Spec P7
     #[test]
     fn wrong_lengths_do_no_harm() {
         let long = ChunkSet { bits: alloc::vec![0xFF; 9], len: 11 };

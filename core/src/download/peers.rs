@@ -70,6 +70,7 @@ impl Peer {
     }
 
     /// Whether it has this chunk and did not fail to send it.
+    // spec P6
     pub(super) fn offers(&self, chunk: u64) -> bool {
         let has = match &self.has {
             Has::All => true,
@@ -83,6 +84,7 @@ impl Peer {
         if self.resting {
             0
         } else if !self.proven {
+            // spec P10
             UNPROVEN_PIPELINE_CHUNKS.saturating_sub(self.storing)
         } else if self.strikes > 0 {
             1
@@ -211,6 +213,7 @@ impl Download {
     }
 
     /// Nothing of what the peer was asked made any progress for [`REQUEST_TIMEOUT`].
+    // spec P16
     pub(super) fn silent(&mut self, link: LinkId) {
         let Some(peer) = self.peers.get(&link) else { return };
         if !self.allowed && self.now < peer.progress_at + LIMITED_REQUEST_TIMEOUT {
@@ -225,6 +228,7 @@ impl Download {
         let Some(peer) = self.peers.get_mut(&link) else { return };
         peer.strikes += 1;
         peer.pipeline.forget();
+        // spec P16b
         if replaceable && peer.strikes >= MAX_SILENT_STRIKES {
             self.drop_peer(link, DropReason::Silent);
         } else if !alone {
@@ -258,6 +262,7 @@ impl Download {
 
     /// A chunk came that was asked at `asked_at`. If what was asked longest ago was asked before
     /// that and has not moved for [`REQUEST_TIMEOUT`], it was passed over: it is asked elsewhere.
+    // spec P17
     pub(super) fn take_overtaken(&mut self, link: LinkId, asked_at: Instant) {
         let Some(peer) = self.peers.get(&link) else { return };
         let Some((number, oldest)) = peer.requests.first_key_value() else { return };

@@ -108,6 +108,7 @@ impl Pipeline {
     }
 
     /// Requests that may be open, for chunks of so many bytes.
+    // spec P12
     pub(super) fn window(&self, chunk_bytes: u64) -> usize {
         let least = (MIN_PIPELINE_BYTES / chunk_bytes.max(1)).max(INITIAL_PIPELINE_CHUNKS as u64);
         let rate = u128::from(self.rate());
@@ -149,6 +150,7 @@ mod tests {
         (pipeline.window(CHUNK), now - from)
     }
 
+    // Spec P12
     #[test]
     fn a_long_fat_path_is_filled() {
         let mut pipeline = Pipeline::default();
@@ -159,6 +161,7 @@ mod tests {
         assert!(rate > 460, "{rate} chunks/s of 476");
     }
 
+    // Spec P12
     #[test]
     fn a_short_fast_path_stays_in_the_cache() {
         let mut pipeline = Pipeline::default();
@@ -173,6 +176,7 @@ mod tests {
         assert!((2..=6).contains(&window), "{window}");
     }
 
+    // Spec P12
     #[test]
     fn a_path_that_becomes_longer_is_filled_again() {
         let mut pipeline = Pipeline::default();
@@ -182,6 +186,7 @@ mod tests {
         assert!((142..250).contains(&window), "{window}");
     }
 
+    // Spec P12
     #[test]
     fn small_chunks_fill_the_pipeline_by_bytes() {
         let mut pipeline = Pipeline::default();

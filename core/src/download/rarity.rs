@@ -149,6 +149,7 @@ impl View {
 
     /// The best wanted chunk that is not refused. `has`: the peer's chunks, `None` for all.
     /// `floor`: no key is below it. At most [`MAX_CANDIDATES`] - 1 chunks may be refused.
+    // spec P8
     pub(super) fn pick(
         &mut self,
         wanted: &Wanted,

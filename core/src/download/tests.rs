@@ -368,6 +368,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     /// Whoever else there is: one honest peer that has everything is enough.
+    // Spec P6
     #[test]
     fn one_honest_peer_is_enough(
         (chunks, others, order, place, chunk_bytes) in (1_u64..300).prop_flat_map(|chunks| (
@@ -401,6 +402,7 @@ proptest! {
     }
 
     /// Honest peers bring nothing twice, except a few chunks at the end.
+    // Spec P6, P21
     #[test]
     fn nothing_comes_twice_but_at_the_end(
         rates in prop::collection::vec((1_000_000_u64..100_000_000, 1_u64..100), 1..8),

@@ -65,9 +65,11 @@ fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     if path.is_empty() {
         return Err(DecodeError("path_empty"));
     }
+    // spec C17d: lengths and depth
     if path.len() > MAX_PATH_BYTES {
         return Err(DecodeError("path_too_long"));
     }
+    // spec C17b
     if path[0] == b'/' {
         return Err(DecodeError("path_absolute"));
     }
@@ -77,6 +79,7 @@ fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     let mut depth = 0;
     for name in path.split(|byte| *byte == b'/') {
         depth += 1;
+        // spec C17c
         match name {
             b"" => return Err(DecodeError("path_empty_component")),
             b"." | b".." => return Err(DecodeError("path_dot_component")),
@@ -139,12 +142,14 @@ impl Rules {
     /// that is refused changes nothing.
     pub(super) fn take(&mut self, entry: &View<'_>) -> Result<u64, DecodeError> {
         entry.check()?;
+        // spec C15b: entries
         if self.entries >= MAX_MANIFEST_ENTRIES {
             return Err(DecodeError("too_many_entries"));
         }
         let open = self.place(entry.path)?;
         let first_chunk = self.chunks;
         if let ViewWhat::File { length_bytes, .. } = entry.what {
+            // spec C20b: the chunks of all files
             let chunks = first_chunk + chunk_count(length_bytes);
             if chunks > MAX_SHARE_CHUNKS {
                 return Err(DecodeError("too_many_chunks"));

@@ -140,6 +140,7 @@ fn a_length_that_lies_is_found() {
     assert_eq!(decoder.finish(), Err(DecodeError("trailing_bytes")));
 }
 
+// Spec C15c, C27
 #[test]
 fn every_cut_is_found() {
     let bytes = raw(&a_tree());
@@ -231,6 +232,7 @@ fn numbers_are_checked() {
     assert_eq!(decode(&unknown, 9), Err(DecodeError("unknown_entry_kind")));
 }
 
+// Spec C22b
 #[test]
 fn a_refused_entry_can_be_left_out() {
     let mut encoder = Encoder::new();
@@ -241,6 +243,7 @@ fn a_refused_entry_can_be_left_out() {
     assert_eq!(decode(&bytes, 9).expect("it is good").0.len(), 3);
 }
 
+// Spec C15b
 #[test]
 fn too_many_entries_are_refused() {
     let entries = crate::limits::MAX_MANIFEST_ENTRIES - 1;
@@ -345,6 +348,7 @@ proptest! {
         prop_assert_eq!(decode(&raw(&moved), 50).is_ok(), moved == tree);
     }
 
+    // Spec C22, C22b
     #[test]
     fn no_bytes_panic_and_all_that_is_accepted_is_canonical(
         tree in tree(),

@@ -77,6 +77,7 @@ fn shapes_follow_from_the_length() {
     assert!(!verify_chunk(ZERO_HASH, u64::MAX, (1 << 46) - 1, &[ZERO_HASH; 46], &[]));
 }
 
+// Spec C4
 #[test]
 fn an_empty_file_has_a_zero_root_and_no_chunk() {
     assert_eq!(build(&[]), (ZERO_HASH, vec![]));
@@ -126,6 +127,7 @@ fn lengths() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
+    // Spec C1, C2, C3, C6, C8
     #[test]
     fn every_chunk_proves_itself(length in lengths()) {
         let data = content(length);
@@ -138,7 +140,7 @@ proptest! {
         }
     }
 
-    // Spec C6, C7, C8
+    // Spec C6, C7, C8, C5, C6b
     #[test]
     fn whatever_is_wrong_is_refused(
         length in lengths().prop_filter("has a chunk", |length| *length > 0),

@@ -44,6 +44,7 @@ pub(super) fn bit(bits: &[u8], index: u64) -> bool {
 }
 
 /// `set` made fit for `chunks`: the right number of bytes, and no bit behind the last chunk.
+// spec M12: bits behind the last chunk count for nothing
 pub(super) fn fitted(mut set: ChunkSet, chunks: u64) -> ChunkSet {
     set.len = chunks;
     set.bits.resize(chunks.div_ceil(8) as usize, 0);
@@ -110,6 +111,7 @@ mod tests {
         assert!(matches!(&early, Early::Bits(bits) if bits.len() == MAX_EARLY_HAVE_BYTES));
     }
 
+    // Spec M12
     #[test]
     fn a_fitted_set_has_no_bit_behind_its_end() {
         let set = fitted(ChunkSet { bits: vec![0xFF; 9], len: 72 }, 11);

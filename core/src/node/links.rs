@@ -315,6 +315,7 @@ impl Node {
         }
         match &origin {
             Origin::Ours(dialled) => {
+                // spec P4
                 if !self.confirm_instance(dialled.content, dialled.instance, instance) {
                     return self.refuse_established(id, &origin);
                 }
@@ -377,6 +378,7 @@ impl Node {
     }
 
     /// A responder that refuses a suite is tried once more, with the one that everybody speaks.
+    // spec S5 and S9b: a forged refusal costs this second try at most
     fn on_handshake_failed(&mut self, mut dialled: Dialled, reason: &CloseReason) {
         let (content, instance, attempt) = (dialled.content, dialled.instance, dialled.attempt);
         let suite_refused = *reason == CloseReason::Incompatible(Incompatibility::Suite);

@@ -132,7 +132,9 @@ impl Node {
             &hash,
             given,
         );
+        // spec C13: is it the share that the link means?
         let meant = descriptor.locator(secret) == content.locator;
+        // spec M8 and M8b
         if !proven || !meant || !is_fetchable(&descriptor) {
             self.counters.count("not_the_share");
             self.drop_ask(id, key);
@@ -249,6 +251,7 @@ impl Node {
         };
         let Some(link) = self.links.up_mut(id) else { return };
         let State::Up { instance: _, hash } = link.state else { return };
+        // spec M7 and M7b: both proofs are computed in every case
         let proven = proof::check(secret, proof::REQUESTER, locator, &hash, given);
         let answer = proof::make(secret, proof::SEEDER, locator, &hash);
         if link.opened.contains_key(&handle) {

@@ -77,6 +77,7 @@ impl Node {
     ) {
         let Some(link) = self.links.up_mut(id) else { return };
         let Some(opened) = link.opened.get(&handle) else {
+            // spec M9
             return self.misbehaved(id, "request_of_unopened_share");
         };
         let (key, withdrawn) = (opened.content, opened.withdrawn);
@@ -249,6 +250,7 @@ impl Node {
         let Some(opened) = link.opened.get_mut(&handle) else {
             return self.misbehaved(id, "complete_of_unopened_share");
         };
+        // spec M10
         opened.complete = true;
         let key = opened.content;
         if let Some(receiver) = self.receiver(key, who, path)
@@ -264,6 +266,7 @@ impl Node {
     // Telling what we have.
 
     /// What a peer must know right after a share was opened to it.
+    // spec M11
     pub(super) fn tell_first_haves(&mut self, id: LinkId, handle: Handle, key: ContentKey) {
         self.tell_have_space(id, handle, key, Space::Root);
         self.tell_have_space(id, handle, key, Space::Contents);

@@ -1,5 +1,6 @@
 //! Nodes in a small world: real sessions, hashes and schedulers, virtual time.
 
+mod hostile;
 mod world;
 
 use alloc::vec;
@@ -59,6 +60,7 @@ fn sharing(hosts: usize, length: usize) -> (World, Descriptor, Locator) {
     (world, descriptor, locator)
 }
 
+// Spec M10
 #[test]
 fn a_file_crosses_directly_and_the_seeder_hears_that_it_is_complete() {
     let (mut world, descriptor, locator) = sharing(2, 5 * MIB + 77);
@@ -134,6 +136,7 @@ fn policies_are_obeyed() {
     }
 }
 
+// Spec P10, P15, P15b
 #[test]
 fn a_liar_is_dropped_and_the_other_seeder_used() {
     let (mut world, descriptor, locator) = sharing(3, 4 * MIB);
@@ -156,6 +159,7 @@ fn a_liar_is_dropped_and_the_other_seeder_used() {
     assert!(wasted <= CHUNK_BYTES as u64, "an unproven peer is asked for one chunk only: {wasted}");
 }
 
+// Spec P15b
 #[test]
 fn with_nobody_but_a_liar_it_waits_and_takes_no_more_from_it() {
     let (mut world, _, locator) = sharing(2, 4 * MIB);
@@ -196,6 +200,7 @@ fn a_link_that_is_cut_is_made_again() {
     assert_same(&world, GETTER, &descriptor);
 }
 
+// Spec M7b
 #[test]
 fn a_wrong_secret_opens_nothing() {
     let (mut world, _, locator) = sharing(2, MIB);
@@ -323,6 +328,7 @@ fn two_receivers_share_an_upload_limit_fairly() {
     assert!(reports <= 2 * (4 * seconds + 2), "{reports} in {seconds} s");
 }
 
+// Spec M11
 #[test]
 fn a_receiver_serves_what_it_has_while_it_gets_the_rest() {
     let mut world = World::new(0);
@@ -372,6 +378,7 @@ fn a_folder_crosses_in_two_spaces() {
     assert_eq!(progress.received_bytes, contents.length_bytes + descriptor.length_bytes);
 }
 
+// Spec T11
 #[test]
 fn a_tracker_that_forgets_everything_is_told_again() {
     let (mut world, descriptor, locator) = sharing(2, MIB);
@@ -414,6 +421,7 @@ fn trouble_with_the_tracker_is_told_once_and_mended_by_itself() {
     assert!(again >= 1, "announced again");
 }
 
+// Spec T19
 #[test]
 fn a_lying_tracker_costs_a_bounded_number_of_dials() {
     let (mut world, descriptor, locator) = sharing(2, MIB);
@@ -513,6 +521,7 @@ fn a_better_path_takes_over_what_the_relay_began() {
     assert!(world.run(30_000, |world| world.happened(0, over) && world.happened(1, over)));
 }
 
+// Spec P19
 #[test]
 fn a_full_disk_fails_the_download_and_a_changed_source_is_told_once() {
     let (mut world, _, locator) = sharing(2, 4 * MIB);
@@ -574,6 +583,7 @@ fn a_shutdown_says_goodbye_to_peers_and_tracker() {
     assert!(world.run(2_100, stopped), "bounded");
 }
 
+// Spec M10
 #[test]
 fn complete_is_flushed_before_the_link_closes() {
     let (mut world, _, locator) = sharing(2, MIB);

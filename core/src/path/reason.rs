@@ -76,6 +76,7 @@ impl fmt::Display for DialError {
     }
 }
 
+// spec P5
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = DIRECT_TIMEOUT.as_secs();

@@ -78,7 +78,7 @@ fn addresses_are_dialled_a_quarter_of_a_second_apart_and_the_first_session_wins(
     assert_eq!(bench.put(Input::Established(Attempt(0))), [""; 0]);
 }
 
-/// P1, P5.
+// Spec P1, P5
 #[test]
 fn silence_for_five_seconds_leads_to_the_relay() {
     let mut bench = Bench::new(Policy::Sequential, 2, true);
@@ -92,6 +92,7 @@ fn silence_for_five_seconds_leads_to_the_relay() {
     );
 }
 
+// Spec P1, P5
 #[test]
 fn when_all_refuse_it_goes_on_at_once() {
     let mut bench = Bench::new(Policy::Auto, 2, true);
@@ -105,6 +106,7 @@ fn when_all_refuse_it_goes_on_at_once() {
     );
 }
 
+// Spec P5
 #[test]
 fn an_error_that_is_more_than_a_refusal_is_told() {
     let mut bench = Bench::new(Policy::Auto, 3, false);
@@ -150,7 +152,7 @@ fn a_circuit_that_does_not_come_times_out() {
     );
 }
 
-/// P3.
+// Spec P3, P5
 #[test]
 fn policy_relay_never_dials_and_policy_direct_never_opens_a_circuit() {
     let mut bench = Bench::new(Policy::Relay, 2, true);
@@ -194,7 +196,7 @@ fn a_lost_direct_link_is_dialled_again_once_and_then_relayed() {
     );
 }
 
-/// P1.
+// Spec P1b
 #[test]
 fn a_lost_circuit_is_opened_again_with_growing_pauses_and_direct_is_not_tried() {
     let mut bench = Bench::new(Policy::Auto, 1, true);
@@ -275,7 +277,7 @@ fn a_puncher_has_its_time_between_the_dials_and_the_relay() {
     assert_eq!(bench.run_to(5_000), ["open 1"]);
 }
 
-/// P2.
+// Spec P2
 #[test]
 fn addresses_are_bounded_and_dialled_once_each() {
     let mut addresses: Vec<_> =

@@ -452,6 +452,7 @@ impl Client {
     }
 
     /// 1 s, 2 s, 4 s … 60 s, each between a half and the whole of it.
+    // spec R28
     fn backoff(&mut self) -> Duration {
         let doubled = RELAY_BACKOFF_MIN * 2_u32.saturating_pow(self.failures.min(16));
         self.failures = self.failures.saturating_add(1);

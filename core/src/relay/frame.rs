@@ -48,6 +48,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// `empty_frame`, `unknown_frame`, `frame_too_long` or `empty_data`.
+// spec R3 and R4: the first byte, and how long such a message may be
 pub fn kind(message: &[u8]) -> Result<Kind, DecodeError> {
     let kind = match message.first() {
         None => return Err(DecodeError("empty_frame")),
@@ -333,6 +334,7 @@ impl ToHub {
     ///
     /// # Errors
     /// The rule that it breaks.
+    // spec R13: types, reasons, ranges, missing and left-over bytes
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let message = match reader.u8()? {

@@ -342,6 +342,7 @@ impl Hub {
         }
     }
 
+    // spec R14
     fn check_alive(&mut self, id: ConnId) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -403,6 +404,7 @@ impl Hub {
         if let CloseReason::Misbehaved(rule) = &reason {
             self.counters.count(rule.0);
         }
+        // spec R5b: with a word where the keys for it exist; nobody else is touched
         if let (Some(online), Some(reason)) = (connection.online(), goodbye(&reason)) {
             let message = online.seal.seal(&ToClient::Goodbye { reason }.encode());
             self.outputs.push_back(Output::Transmit(Transmit::Send { conn: id, message }));
@@ -431,6 +433,7 @@ impl Hub {
             let event = Event::LoggedOut(id, online.instance);
             self.outputs.push_back(Output::Event(event));
             for (key, side) in core::mem::take(&mut online.circuits).into_values() {
+                // spec R29
                 self.end_circuit(key, side, CircuitEnd::Lost);
             }
         }

@@ -24,6 +24,7 @@ pub(super) fn handshake(
     secret_key: [u8; 32],
     ephemeral: [u8; 32],
 ) -> Handshake {
+    // spec R6
     let mut prologue = Vec::from(frame::PROLOGUE);
     prologue.extend_from_slice(host.to_ascii_lowercase().as_bytes());
     let (pattern, suite) = (Pattern::Xx, Suite::ChaChaPoly);
@@ -51,6 +52,7 @@ impl Seal {
     }
 
     /// The frame of a control message.
+    // spec R8: control frames alone count
     pub(super) fn seal(&mut self, plaintext: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(1 + plaintext.len() + TAG_BYTES);
         out.put_u8(Kind::Control as u8);
@@ -66,6 +68,7 @@ impl Seal {
     /// `forged_control`: the frame was not made by the other side, or not now.
     pub(super) fn open<'a>(&mut self, message: &'a mut [u8]) -> Result<&'a [u8], DecodeError> {
         let sealed = message.get_mut(1..).ok_or(DecodeError("empty_frame"))?;
+        // spec R9
         let forged = DecodeError("forged_control");
         let length = self.receive.open_in_place(sealed).map_err(|_| forged)?;
         sealed.get(..length).ok_or(forged)

@@ -41,6 +41,7 @@ impl Session {
                 panic!("the session itself says hello, ping, pong and bye")
             }
             Message::Request { request, .. } => {
+                // spec M15b and P11: more requests wait here
                 if open.receiver.awaited() >= MAX_OUTGOING_REQUESTS {
                     return open.held.push_back((*request, message));
                 }
@@ -97,6 +98,7 @@ impl Session {
     }
 
     /// A request is cancelled by the peer or by the node: answered, unless its read is under way.
+    // spec M16
     pub(super) fn take_back(&mut self, request: RequestId) {
         let State::Open(open) = &mut self.state else { return };
         let dropped = open.serving.take_back(request);
@@ -126,6 +128,7 @@ impl Session {
             Ok(frame) => {
                 self.flush();
                 let State::Open(open) = &mut self.state else { return };
+                // spec P14b
                 assert_eq!(frame.request(), request, "a read answers its own request");
                 let length_bytes = frame.length_bytes();
                 let bytes = open.sender.chunk(frame);
@@ -141,6 +144,7 @@ impl Session {
     }
 
     /// A peer that lets our messages pile up is dropped.
+    // spec S23b
     pub(super) fn check_backlog(&mut self) {
         let State::Open(open) = &mut self.state else { return };
         if open.sender.answer_bytes() > MAX_ANSWER_BACKLOG_BYTES {

@@ -76,9 +76,12 @@ impl Handshaking {
         config.ephemeral.zeroize();
         let binding = config.channel_binding;
         match config.setup.role {
+            // spec S4b: one pattern a session, and nobody makes another of a failed one
             Role::Initiator { remote, suite } => {
+                // spec S4: a known key is called with IK
                 let pattern = if remote.is_some() { Pattern::Ik } else { Pattern::Xx };
                 let mut out = Preamble { version: VERSION_MIN, pattern, suite }.encode().to_vec();
+                // spec S11: the preamble and what the stream is bound to
                 let prologue = [&out[..], &binding].concat();
                 let (secret_key, ephemeral) = (*secret_key, *ephemeral);
                 let mut noise =
@@ -186,6 +189,7 @@ impl Handshaking {
         // An initiator's first answer also shows whether there is a responder of ours at all.
         let first_answer = self.initiator && self.messages == 1;
         let length = usize::from(u16::from_be_bytes(*prefix));
+        // spec S9: a refusal counts in place of the first answer alone
         if length == 0 && first_answer {
             return match preamble::read_refusal(&self.received) {
                 Ok(None) => Ok(false),
@@ -193,6 +197,7 @@ impl Handshaking {
             };
         }
         if self.pattern.message_bytes().get(self.messages) != Some(&length) {
+            // spec S10 and S13: the length tells who is there
             return Err(if first_answer {
                 CloseReason::Incompatible(Incompatibility::Magic)
             } else {
@@ -204,6 +209,7 @@ impl Handshaking {
         }
         let read = noise.read_message(&self.received[2..2 + length]);
         // An initiator that called another key learns that much; it is not answered as a stranger.
+        // spec S8: the key comes last
         if read == Err(HandshakeError("handshake_forged"))
             && self.pattern == Pattern::Ik
             && !self.initiator
@@ -219,6 +225,7 @@ impl Handshaking {
 }
 
 impl Listening {
+    // spec S7: suite 0 and IK always; the rest as we were told
     fn check(&self, preamble: Preamble) -> Result<(), Incompatibility> {
         if preamble.pattern == Pattern::Xx && !self.accept_strangers {
             return Err(Incompatibility::Pattern);

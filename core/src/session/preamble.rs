@@ -46,10 +46,12 @@ impl Preamble {
     /// # Errors
     /// The first thing that we do not have in common with the initiator.
     pub fn decode(bytes: &[u8]) -> Result<Option<Self>, Incompatibility> {
+        // spec S6: at the first byte that differs
         if bytes.iter().zip(MAGIC).any(|(is, ours)| *is != ours) {
             return Err(Incompatibility::Magic);
         }
         let Some(bytes) = bytes.first_chunk::<PREAMBLE_BYTES>() else { return Ok(None) };
+        // spec S8: version, pattern, suite, in this order
         let version = u16::from_be_bytes([bytes[4], bytes[5]]);
         if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
             return Err(Incompatibility::Version);
@@ -120,6 +122,7 @@ mod tests {
         }
     }
 
+    // Spec S6
     #[test]
     fn strangers_are_told_apart_by_their_first_byte() {
         for greeting in ["GET /", "POST", "SSH-2.0", "\x13BitTorrent", "\x16\x03\x01", "PRI *"] {
@@ -127,6 +130,7 @@ mod tests {
         }
     }
 
+    // Spec S8
     #[test]
     fn refusals_name_what_is_missing() {
         let (version, key) = (Incompatibility::Version, Incompatibility::Key);

@@ -119,6 +119,7 @@ impl Receiver {
 
     /// Expects an answer to this request from now on.
     pub(super) fn expect(&mut self, request: RequestId) {
+        // spec M13
         let new = self.expected.insert(request);
         assert!(new, "the numbers of our open requests differ");
     }
@@ -176,6 +177,7 @@ impl Receiver {
     }
 
     fn record(&mut self, now: Instant, sealed: &mut [u8]) -> Result<(), Misbehaviour> {
+        // spec S19
         let forged = |_| Misbehaviour("record_forged");
         if let Frame::Chunk(chunk) = &mut self.frame {
             let length = sealed.len() - TAG_BYTES;
@@ -195,6 +197,7 @@ impl Receiver {
     }
 
     /// Takes what the current part of the current frame needs; answers the rest.
+    // spec S21: frames may be cut anywhere
     fn plaintext<'a>(&mut self, now: Instant, bytes: &'a [u8]) -> Result<&'a [u8], Misbehaviour> {
         match &mut self.frame {
             Frame::Header(header, filled) => {
@@ -246,6 +249,7 @@ impl Receiver {
     }
 
     /// A header has come: is such a frame possible at all?
+    // spec M1b: type and length, before memory is taken
     fn begin(&mut self, header: [u8; HEADER_BYTES]) -> Result<(), Misbehaviour> {
         let [frame_type, length @ ..] = header;
         let length = usize::try_from(u32::from_be_bytes(length))
@@ -276,6 +280,7 @@ impl Receiver {
         if let Message::Unavailable { request, .. } = message
             && !self.expected.remove(&request)
         {
+            // spec M14b
             return Err(Misbehaviour("unexpected_unavailable"));
         }
         self.items.push_back(Item::Message(message));
@@ -316,6 +321,7 @@ impl Receiver {
 }
 
 /// The length of a record; an empty plaintext carries nothing and is refused.
+// spec S18: a record carries at least one byte
 fn record_length(prefix: [u8; PREFIX_BYTES]) -> Result<usize, Misbehaviour> {
     let length = usize::from(u16::from_be_bytes(prefix));
     debug_assert!(length <= MAX_RECORD_BYTES, "two bytes cannot say more");
@@ -331,6 +337,7 @@ fn fill<'a>(to: &mut Vec<u8>, length: usize, bytes: &'a [u8]) -> &'a [u8] {
 }
 
 /// Checks a chunk's request, number of hashes and length; answers the proof's length.
+// spec M17: request, number of hashes, length
 fn check_chunk_head(
     head: &[u8],
     length: usize,

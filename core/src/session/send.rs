@@ -81,6 +81,7 @@ impl Sender {
     }
 
     /// A chunk as records. Call [`Sender::flush`] first: messages go before chunks.
+    // spec M20
     pub(super) fn chunk(&mut self, frame: ChunkFrame) -> Bytes {
         let bytes = frame.seal(&mut self.cipher);
         self.handed_over(Unsent { bytes: bytes.len(), control: 0, answers: 0 });

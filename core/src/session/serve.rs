@@ -53,6 +53,7 @@ pub(super) enum Dropped {
 
 impl Serving {
     /// The peer asks.
+    // spec M13: a number that is in use is refused; spec M15: as many as we must take, no more
     pub(super) fn ask(&mut self, request: RequestId) -> Result<(), Misbehaviour> {
         if self.open.len() >= MAX_INCOMING_REQUESTS {
             return Err(Misbehaviour("too_many_requests"));
@@ -76,6 +77,7 @@ impl Serving {
     }
 
     /// The peer or the node takes it back.
+    // spec M14: whoever is taken back is answered too
     pub(super) fn take_back(&mut self, request: RequestId) -> Dropped {
         match self.open.get_mut(&request) {
             None => return Dropped::Nothing,
@@ -97,9 +99,11 @@ impl Serving {
     /// The next chunk to read, if the backlog of unsent bytes leaves room for it.
     pub(super) fn next_read(&mut self, unsent_bytes: usize) -> Option<Read> {
         let coming = unsent_bytes + self.reading * CHUNK_BYTES;
+        // spec M21
         if self.reading >= MAX_READS_PER_SESSION || coming >= MAX_SEND_BACKLOG_BYTES {
             return None;
         }
+        // spec P14: in their order
         let read = self.queue.pop_front()?;
         self.open.insert(read.request, Stage::Reading { dropped: false });
         self.reading += 1;

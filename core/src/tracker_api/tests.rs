@@ -39,6 +39,7 @@ fn an_instance_goes_into_text_and_back_and_nothing_else_does() {
     assert_eq!(parse_instance(&text.replace(".0", ".+")), None);
 }
 
+// Spec L5, T15
 #[test]
 fn a_private_announce_says_nothing_but_who_and_under_what() {
     let call = encode_request(&Request::Announce {
@@ -76,6 +77,7 @@ fn a_public_announce_carries_what_its_id_is_made_of() {
     assert_eq!(body.file.merkle_root, Some("03".repeat(32)));
 }
 
+// Spec T21
 #[test]
 fn the_other_calls_are_as_the_spec_writes_them() {
     let register = encode_request(&Request::Register {
@@ -119,6 +121,7 @@ fn done_needs_success_and_heartbeats_say_when_next() {
     assert_eq!(no(br#"{"success":1}"#), Err(CallError::Garbage("wrong_shape")));
 }
 
+// Spec T1, T19b
 #[test]
 fn a_lookup_keeps_what_makes_sense() {
     let id = instance_text(&me());
@@ -165,6 +168,7 @@ fn a_lookup_of_the_wrong_shape_is_garbage() {
     assert_eq!(peers_of(&long), Err(CallError::Garbage("too_long")));
 }
 
+// Spec T4b
 #[test]
 fn thousands_of_invented_peers_are_cut() {
     let key = "ab".repeat(32);
@@ -178,6 +182,7 @@ fn thousands_of_invented_peers_are_cut() {
     assert_eq!(peers_of(&body).unwrap()[0].addresses.len(), 1);
 }
 
+// Spec T2, T3
 #[test]
 fn refusals_are_told_apart() {
     let said = |status, retry, body: &str| {

@@ -130,6 +130,7 @@ impl Message {
     /// its type asks for (a `Hello` may be longer: later versions may add to it); `too_long`,
     /// `not_utf8`, `unknown_kind`, `unknown_space`, `unknown_reason`, `version_range`,
     /// `out_of_range`, `have_bits` for the values that the specification rules out.
+    // spec M1: type, length and values
     pub fn decode(frame_type: u8, body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let message = match frame_type {
@@ -198,8 +199,10 @@ fn why(reader: &mut Reader<'_>) -> Result<Unavailable, DecodeError> {
     }
 }
 
+// spec M2: what a later version appends is left unread
 fn hello(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     let (version_min, version_max) = (reader.u16()?, reader.u16()?);
+    // spec M3b
     if version_min > version_max {
         return Err(DecodeError("version_range"));
     }
@@ -220,6 +223,7 @@ fn opened(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     Ok(Message::Opened { handle, proof, descriptor, name })
 }
 
+// spec M12
 fn have_bits(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     let handle = handle(reader)?;
     let space = space(reader)?;

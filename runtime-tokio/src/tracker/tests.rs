@@ -69,6 +69,7 @@ async fn a_connection_is_kept_and_replaced_once_when_it_was_closed() {
     assert!(kept.is_some());
 }
 
+// Spec T4
 #[tokio::test]
 async fn answers_that_are_none_are_named() {
     let endless = "x".repeat(MAX_REPLY_BYTES + 1);

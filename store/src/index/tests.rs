@@ -74,6 +74,7 @@ fn every_path_is_found_and_no_other() {
     }
 }
 
+// Spec C25b, C25c
 #[test]
 fn links_must_lead_to_an_entry() {
     let check = |links: &[Entry]| {
@@ -98,6 +99,7 @@ fn links_must_lead_to_an_entry() {
     assert!(check(&[link("x", "y/c"), link("y", "z"), link("z", "y")]).is_err());
 }
 
+// Spec C25c
 #[test]
 fn links_that_take_many_looks_are_given_up() {
     // Each link leads up to the top and down again through many folders to the link before it.

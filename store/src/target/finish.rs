@@ -76,6 +76,7 @@ impl Open {
 
 /// Makes the links and gives the folders their modes and times, each after all that is in it. The
 /// share's own folder is given back, because it must be writable to be moved.
+// spec C26: when all files stand; folders are opened one by one, no link is followed
 fn dress(many: &Many, mode_mask: u16) -> io::Result<Open> {
     let root = many.below.root().try_clone_to_owned()?;
     // A share of several paths has no entry for its folder, which is then as any new folder.

@@ -188,6 +188,7 @@ impl Part {
         journal: &Journal,
     ) -> io::Result<bool> {
         let Some(spot) = self.spot(index)? else { return Ok(false) };
+        // spec C9, M17b and P15: only what is proven is written, and later served
         let Some(hash) = check_chunk(spot.root, spot.length_bytes, spot.number, proof, data) else {
             return Ok(false);
         };

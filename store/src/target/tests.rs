@@ -44,6 +44,7 @@ fn files_of_every_shape_arrive() {
     assert!(names(dir.path()).iter().all(|name| !name.starts_with('.')));
 }
 
+// Spec C9, M17b
 #[test]
 fn chunks_come_in_any_order_and_false_ones_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -58,6 +58,7 @@ fn holders(directory: &Directory, now: Instant, file: &FileRow) -> usize {
     directory.lookup(now, &file.key, 100, 0).map_or(0, |(_, peers)| peers.len())
 }
 
+// Spec T13
 #[test]
 fn a_peer_is_online_for_ninety_seconds_after_each_sign_of_life() {
     let (directory, start) = (Directory::default(), Instant::now());
@@ -71,6 +72,7 @@ fn a_peer_is_online_for_ninety_seconds_after_each_sign_of_life() {
     assert!(!directory.heard(start + 179 * SECOND, &peer));
 }
 
+// Spec T13
 #[test]
 fn an_open_relay_session_keeps_online_and_its_end_has_a_short_grace() {
     let (directory, start) = (Directory::default(), Instant::now());
@@ -91,6 +93,7 @@ fn an_open_relay_session_keeps_online_and_its_end_has_a_short_grace() {
     assert_eq!(holders(&directory, later + 99 * SECOND, &share), 0);
 }
 
+// Spec T13
 #[test]
 fn a_recalled_peer_has_all_that_it_had_announced() {
     let (directory, start) = (Directory::default(), Instant::now());
@@ -109,6 +112,7 @@ fn a_recalled_peer_has_all_that_it_had_announced() {
     assert_eq!(holders(&directory, start, &files[0].0), 0);
 }
 
+// Spec T12
 #[test]
 fn heartbeats_withdraw_what_they_do_not_name_after_a_minute() {
     let (directory, start) = (Directory::default(), Instant::now());
@@ -163,6 +167,7 @@ fn of_many_holders_all_are_named_sometimes_and_seeders_first() {
     assert_eq!(seen.len(), 100);
 }
 
+// Spec T9
 #[test]
 fn a_proof_of_address_runs_out() {
     let (directory, start) = (Directory::default(), Instant::now());
@@ -201,4 +206,20 @@ fn what_leaves_leaves_nothing_behind() {
     let inner = directory.at(now + OFFLINE_AFTER);
     assert!(inner.peers.is_empty() && inner.files.is_empty() && inner.listed.is_empty());
     assert!(inner.deadlines.is_empty() && inner.holders == 0);
+}
+
+// Spec T18
+#[test]
+fn an_instance_may_announce_so_many_shares_and_no_more() {
+    let (directory, now) = (Directory::default(), Instant::now());
+    let peer = native(1);
+    for n in 0..MAX_SHARES_PER_INSTANCE {
+        assert!(directory.room_for(now, &peer).is_ok(), "{n}");
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&n.to_be_bytes());
+        let share = FileRow { key: FileKey::Native(Locator(hash)), ..file(0, "", &peer) };
+        announce(&directory, now, &peer, &share, true);
+    }
+    assert!(directory.room_for(now, &peer).is_err());
+    assert!(directory.room_for(now, &native(2)).is_ok());
 }

@@ -102,7 +102,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Web<S> {
             let incoming =
                 if self.rest.is_empty() { ready!(self.poll_read(cx))? } else { self.parse_rest()? };
             match incoming {
+                // spec R2: one message, one frame
                 Some(Incoming::Message(message)) => return Poll::Ready(Ok(message)),
+                // spec R2c
                 Some(Incoming::Ping(payload)) => self.encoder.pong(payload),
                 Some(Incoming::Close) => return Poll::Ready(Err(End::Closed)),
                 None => {}

@@ -97,6 +97,7 @@ fn native_file(by: &PeerKey, body: &AnnounceBody) -> Result<FileRow, Refusal> {
     };
     if body.public {
         describe(&mut row, locator, file)?;
+    // spec T15
     } else if *file != (FileBody { hash: file.hash.clone(), ..FileBody::default() }) {
         return Err(Refusal::bad(
             "private_is_nameless: a private announce carries nothing but file.hash. Say \
@@ -122,6 +123,7 @@ fn describe(row: &mut FileRow, locator: Locator, file: &FileBody) -> Result<(), 
         return Err(Refusal::bad(format!("file.size is more than {MAX_FILE_BYTES} bytes.")));
     }
     let descriptor = Descriptor { kind, length_bytes: file.size, root };
+    // spec T16
     if descriptor.locator(None) != locator {
         return Err(Refusal::bad(
             "id_mismatch: file.hash is not the id of this kind, size and merkle_root.",

@@ -53,6 +53,7 @@ fn native_row(key: &PeerKey, body: &RegisterBody, ip: IpAddr) -> Result<PeerRow,
     }
     let mut addresses = Vec::new();
     for text in &body.addresses {
+        // spec T8
         let parsed = text.parse().ok().map(|address: SocketAddr| fill_in(address, ip).to_string());
         let Some(address) = parsed.and_then(|text| parse_address(&text)) else {
             return Err(Refusal::bad(format!(
@@ -150,6 +151,7 @@ async fn native_heartbeat(app: &App, key: &PeerKey, hashes: &[String]) -> Result
     if said == Heartbeat::Stranger && app.recall(key).await? {
         said = app.directory.heartbeat(Instant::now(), key, &locators);
     }
+    // spec T11
     match said {
         Heartbeat::Stranger => Err(Refusal::not_found("Peer not found")),
         Heartbeat::Unknown => Err(Refusal::not_found("File not found")),

@@ -121,6 +121,7 @@ async fn what_is_written_is_read_again() {
     }
 }
 
+// Spec T17
 #[tokio::test]
 async fn a_public_file_is_not_made_private_and_keeps_its_name_while_its_giver_is_there() {
     for (store, writer, _, _folder) in stores().await {

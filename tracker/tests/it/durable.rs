@@ -9,6 +9,7 @@ use crate::peer::Peer;
 
 const PRIVATE: Locator = Locator([0x5e; 32]);
 
+// Spec T6, T13, T14
 #[tokio::test]
 async fn announces_keys_and_tokens_survive_a_restart() {
     for database in databases().await {
@@ -70,6 +71,7 @@ async fn announces_keys_and_tokens_survive_a_restart() {
     }
 }
 
+// Spec T14
 #[tokio::test]
 async fn many_announces_at_once_are_all_kept() {
     for database in databases().await {

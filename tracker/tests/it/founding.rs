@@ -153,6 +153,7 @@ async fn the_first_name_of_a_file_stays_while_its_giver_is_there() {
     assert_eq!(found["file_name"], "third", "nothing changed for its other holder");
 }
 
+// Spec R1
 #[tokio::test]
 async fn a_relay_that_speaks_another_protocol_is_refused_in_words() {
     let server = Server::start().await;

@@ -139,6 +139,7 @@ async fn a_body_that_never_comes_is_not_awaited() {
     assert!(first_line(&mut stream).await.contains("408"));
 }
 
+// Spec T2
 #[tokio::test]
 async fn too_many_calls_from_one_address_are_told_when_to_come_back() {
     let server = Server::with(|config| {

@@ -44,6 +44,7 @@ async fn peers(asker: &Peer, locator: Locator) -> Vec<PeerEntry> {
     }
 }
 
+// Spec T15b
 #[tokio::test]
 async fn a_private_share_is_found_by_its_locator_alone() {
     let server = Server::start().await;
@@ -94,6 +95,7 @@ async fn a_public_share_is_listed_under_its_proven_id() {
     assert!(entry.relay && entry.addresses.is_empty(), "announced without registering");
 }
 
+// Spec T15, T16
 #[tokio::test]
 async fn an_announce_that_is_not_so_is_refused_with_its_rule() {
     let server = Server::start().await;
@@ -137,6 +139,7 @@ async fn an_announce_that_is_not_so_is_refused_with_its_rule() {
     post(true, good.clone()).await.ok();
 }
 
+// Spec T5, T5b
 #[tokio::test]
 async fn nobody_speaks_for_a_key_but_its_owner() {
     let server = Server::start().await;
@@ -177,6 +180,7 @@ async fn nobody_speaks_for_a_key_but_its_owner() {
     assert_eq!(peers(&other, LOCATOR).await, []);
 }
 
+// Spec T11
 #[tokio::test]
 async fn heartbeats_tell_what_was_forgotten_and_what_is_had_no_more() {
     let server = Server::start().await;
@@ -205,6 +209,7 @@ async fn heartbeats_tell_what_was_forgotten_and_what_is_had_no_more() {
     assert_eq!(peer.ask(&beat(vec![LOCATOR])).await, Err(CallError::NotFound));
 }
 
+// Spec T9
 #[tokio::test]
 async fn a_public_address_is_passed_on_only_if_its_owner_spoke_from_it() {
     let server =
@@ -235,6 +240,7 @@ async fn a_public_address_is_passed_on_only_if_its_owner_spoke_from_it() {
     assert!(listed(&server.get(&path).await.ok()).contains(&"[2606:4700::1]:1".to_owned()));
 }
 
+// Spec T8
 #[tokio::test]
 async fn addresses_that_are_none_are_refused() {
     let server = Server::start().await;
@@ -251,6 +257,7 @@ async fn addresses_that_are_none_are_refused() {
     peer.http("POST", "/api/peers/register", body).await.ok();
 }
 
+// Spec T20
 #[tokio::test]
 async fn founding_peers_cannot_touch_what_is_native() {
     let server = Server::start().await;
@@ -307,6 +314,7 @@ async fn the_operator_can_delete_and_nobody_else() {
     assert_eq!(said, "Peer not found");
 }
 
+// Spec T5b
 #[tokio::test]
 async fn a_native_id_without_a_login_is_nobody() {
     let server = Server::start().await;

@@ -34,6 +34,7 @@ async fn circuit(caller: &mut Peer, called: &mut Peer) -> usize {
     caller.wait(|seen| if let Seen::Writable(bytes) = seen { Some(bytes) } else { None }).await
 }
 
+// Spec R1, R2, R20
 #[tokio::test]
 async fn bytes_cross_a_circuit_in_order() {
     let server = Server::start().await;
@@ -106,6 +107,7 @@ async fn close_code(web: &mut Web) -> Option<CloseCode> {
     timeout(LONG, closed).await.expect("it is closed")
 }
 
+// Spec R5b
 #[tokio::test]
 async fn garbage_ends_a_connection_and_nothing_else() {
     let server = Server::start().await;
@@ -130,6 +132,7 @@ async fn garbage_ends_a_connection_and_nothing_else() {
     circuit(&mut witness, &mut called).await;
 }
 
+// Spec R1
 #[tokio::test]
 async fn an_upgrade_that_is_none_is_refused() {
     let server = Server::start().await;

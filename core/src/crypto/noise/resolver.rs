@@ -46,6 +46,7 @@ impl CryptoResolver for Resolver {
 }
 
 /// Yields 32 bytes exactly once, and has erased them then.
+// spec S2: nothing else is made of these bytes
 struct Once(Option<[u8; 32]>);
 
 impl Random for Once {
@@ -61,6 +62,7 @@ impl Random for Once {
     }
 }
 
+// spec S2b
 impl Drop for Once {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -120,6 +122,7 @@ impl Dh for X25519 {
             pubkey.get(..32).and_then(|key| key.try_into().ok()).ok_or(Error::Dh)?;
         let shared = self.secret.diffie_hellman(&PublicKey::from(theirs));
         // A key of small order makes the result zero whatever our key is: it would prove nothing.
+        // spec S3
         if !shared.was_contributory() {
             return Err(Error::Dh);
         }
@@ -195,5 +198,23 @@ impl Cipher for Aead {
         let out = out.get_mut(..length).ok_or(Error::Decrypt)?;
         key.open_into(nonce, ad, sealed, out).map_err(|_| Error::Decrypt)?;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec S2
+    #[test]
+    fn the_bytes_of_the_ephemeral_key_are_given_out_once() {
+        let mut bytes = [0; 32];
+        let mut short = [0; 31];
+        let mut once = Once(Some([7; 32]));
+        assert!(once.try_fill_bytes(&mut short).is_err(), "another use than a key");
+        assert!(once.try_fill_bytes(&mut bytes).is_ok());
+        assert_eq!(bytes, [7; 32]);
+        assert!(once.0.is_none());
+        assert!(once.try_fill_bytes(&mut bytes).is_err());
     }
 }

@@ -74,6 +74,7 @@ fn an_expected_key_is_checked_in_xx_too() {
     assert_eq!(run(&mut a, &mut b), Err(HandshakeError("handshake_other_key")));
 }
 
+// Spec S3
 #[test]
 fn a_key_of_small_order_is_refused() {
     let (_, mut b) = pair(Pattern::Xx, Suite::ChaChaPoly);
@@ -82,6 +83,7 @@ fn a_key_of_small_order_is_refused() {
     assert_eq!(b.write_message(), Err(HandshakeError("handshake_order")), "it is over");
 }
 
+// Spec S14
 #[test]
 fn a_failed_message_ends_it() {
     for pattern in [Pattern::Ik, Pattern::Xx] {
@@ -97,6 +99,7 @@ fn a_failed_message_ends_it() {
     }
 }
 
+// Spec S12b
 #[test]
 fn no_bytes_make_it_panic_and_payloads_are_refused() {
     for pattern in [Pattern::Ik, Pattern::Xx] {

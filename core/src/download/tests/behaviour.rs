@@ -72,7 +72,7 @@ fn an_empty_share_and_a_whole_one_are_complete_at_once() {
     assert_eq!(download.poll_output(), Output::Timeout(Instant::NEVER));
 }
 
-/// P10.
+// Spec P10
 #[test]
 fn a_new_peer_is_asked_for_one_chunk_until_it_has_proven_it() {
     let mut hand = Hand::new(100, Order::Rarest);
@@ -84,7 +84,7 @@ fn a_new_peer_is_asked_for_one_chunk_until_it_has_proven_it() {
     assert_eq!(transmits.len(), INITIAL_PIPELINE_CHUNKS);
 }
 
-/// P8.
+// Spec P8
 #[test]
 fn the_rarest_comes_first_and_seeders_do_not_count() {
     let mut hand = Hand::new(6, Order::Rarest);
@@ -101,7 +101,7 @@ fn the_rarest_comes_first_and_seeders_do_not_count() {
     assert_eq!(requests, [(1, 0), (2, 3), (3, 4)]);
 }
 
-/// P8.
+// Spec P8
 #[test]
 fn equally_rare_chunks_are_asked_for_round_from_one_that_is_drawn() {
     let firsts = |seed| {
@@ -118,7 +118,7 @@ fn equally_rare_chunks_are_asked_for_round_from_one_that_is_drawn() {
     assert_ne!(firsts(1), firsts(2), "two requesters that begin together can help each other");
 }
 
-/// P9.
+// Spec P9
 #[test]
 fn a_sequential_download_stays_within_its_window() {
     let mut hand = Hand::new(100, Order::Sequential { window: 3 });
@@ -130,7 +130,7 @@ fn a_sequential_download_stays_within_its_window() {
     assert_eq!(hand.requests(Input::Consumed(2)), [(1, 4), (1, 5)]);
 }
 
-/// P15.
+// Spec P15, P15b
 #[test]
 fn a_false_chunk_drops_its_sender_and_is_asked_elsewhere_at_once() {
     let mut hand = Hand::new(100, Order::Rarest);
@@ -150,7 +150,7 @@ fn a_false_chunk_drops_its_sender_and_is_asked_elsewhere_at_once() {
     assert_eq!(hand.requests(Input::Arrived(TWO, 10, CHUNK_BYTES)), [(2, 1)]);
 }
 
-/// P16.
+// Spec P16
 #[test]
 fn a_lone_silent_peer_is_asked_again() {
     let mut hand = Hand::new(1, Order::Rarest);
@@ -165,6 +165,7 @@ fn a_lone_silent_peer_is_asked_again() {
     assert_eq!(events, []);
 }
 
+// Spec P16
 #[test]
 fn a_peer_is_not_silent_while_our_own_limit_holds_requests_back() {
     let mut hand = Hand::new(2, Order::Rarest);
@@ -179,7 +180,7 @@ fn a_peer_is_not_silent_while_our_own_limit_holds_requests_back() {
     assert_eq!(hand.requests(Input::Allowed(true)), [(1, 0)]);
 }
 
-/// P16.
+// Spec P16, P16b
 #[test]
 fn a_silent_peer_among_others_rests_and_is_dropped_in_the_end() {
     let mut hand = Hand::new(1_000, Order::Rarest);
@@ -202,7 +203,7 @@ fn a_silent_peer_among_others_rests_and_is_dropped_in_the_end() {
     assert_eq!(dropped, [(104, end)]);
 }
 
-/// P17.
+// Spec P17
 #[test]
 fn a_request_that_is_passed_over_is_asked_elsewhere() {
     let mut hand = Hand::new(1_000, Order::Rarest);
@@ -222,7 +223,7 @@ fn a_request_that_is_passed_over_is_asked_elsewhere() {
     panic!("chunk 1 was never taken from the peer that ignores it");
 }
 
-/// P19.
+// Spec P19
 #[test]
 fn what_a_peer_does_not_have_is_asked_elsewhere_and_later_of_it_if_it_says_so() {
     let mut hand = Hand::new(1, Order::Rarest);
@@ -240,6 +241,19 @@ fn what_a_peer_does_not_have_is_asked_elsewhere_and_later_of_it_if_it_says_so() 
     assert_eq!(events, [Event::Dropped(ONE, DropReason::SourceChanged)]);
 }
 
+// Spec P18
+#[test]
+fn a_chunk_that_comes_after_its_cancel_is_taken() {
+    let mut hand = Hand::new(1, Order::Rarest);
+    hand.join(ONE);
+    hand.put(Input::PeerJoined(TWO));
+    hand.pass(30);
+    assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));
+    assert_eq!(hand.put(Input::Stored(ONE, 0)).1, [Event::Got(0), Event::Complete]);
+}
+
+// Spec P19
 #[test]
 fn a_peer_that_has_nothing_of_what_it_claims_rests() {
     let mut hand = Hand::new(1_000, Order::Rarest);
@@ -254,7 +268,7 @@ fn a_peer_that_has_nothing_of_what_it_claims_rests() {
     assert_eq!(hand.requests(Input::Tick).len(), 1);
 }
 
-/// P20.
+// Spec P20
 #[test]
 fn what_our_disk_refused_is_asked_again_later() {
     let mut hand = Hand::new(1, Order::Rarest);
@@ -275,7 +289,7 @@ fn nothing_is_asked_while_it_is_not_allowed() {
     assert_eq!(hand.requests(Input::Allowed(true)), [(1, 0)]);
 }
 
-/// P22, P23.
+// Spec P22, P23
 #[test]
 fn the_last_chunk_of_a_peer_that_hangs_is_asked_of_another_and_cancelled() {
     let mut hand = Hand::new(2, Order::Rarest);
@@ -290,7 +304,7 @@ fn the_last_chunk_of_a_peer_that_hangs_is_asked_of_another_and_cancelled() {
     assert_eq!(events, [Event::Got(0), Event::Complete]);
 }
 
-/// P13.
+// Spec P13
 #[test]
 fn a_slow_disk_stops_the_requests() {
     let mut world =
@@ -301,7 +315,7 @@ fn a_slow_disk_stops_the_requests() {
     assert!(most <= 6 << 20, "{most} bytes on their way for nothing");
 }
 
-/// P12.
+// Spec P12
 #[test]
 fn one_far_peer_carries_a_gigabit() {
     let rate = 125_000_000;

@@ -149,6 +149,7 @@ impl Sending {
     }
 
     /// The hub wants some of its window back. Answers how much it gets.
+    // spec R25
     pub(super) fn give_back(&mut self, most: u32) -> u32 {
         let bytes = u32::try_from(self.grant_bytes).unwrap_or(u32::MAX).min(most);
         self.grant_bytes -= bytes as usize;

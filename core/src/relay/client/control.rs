@@ -144,6 +144,7 @@ impl Client {
         Ending(String::from(match reason {
             Goodbye::Replaced => {
                 // Two that replace each other would do it for ever: as rarely as possible.
+                // spec R28b
                 self.failures = RELAY_BACKOFF_MAX.as_secs() as u32;
                 "another connection of this very instance took its place"
             }

@@ -234,6 +234,7 @@ impl Client {
     }
 
     /// Asks the hub for a sign of life, or gives it up.
+    // spec R14
     pub(super) fn check_alive(&mut self) {
         let now = self.now;
         let Some(online) = self.online() else { return };
@@ -253,6 +254,7 @@ impl Client {
     }
 
     /// Hands the driver what the socket may have: control frames, then data in turns.
+    // spec R26
     pub(super) fn pump(&mut self) {
         if self.online().is_some_and(|o| o.control.len() > MAX_RELAY_CONTROL_QUEUE) {
             return self.fail(String::from("the relay does not read what it is told"));

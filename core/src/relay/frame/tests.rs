@@ -101,6 +101,7 @@ proptest! {
         prop_assert_eq!(ToClient::decode(&bytes), Err(DecodeError("trailing_bytes")));
     }
 
+    // Spec R13
     #[test]
     fn what_is_decoded_is_what_was_encoded(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         if let Ok(message) = ToHub::decode(&bytes) {
@@ -112,6 +113,7 @@ proptest! {
     }
 }
 
+// Spec R3, R4
 #[test]
 fn frames_are_known_by_their_first_byte_and_bounded_by_it() {
     assert_eq!(kind(&[]), Err(DecodeError("empty_frame")));
@@ -137,6 +139,7 @@ fn a_circuit_number_is_replaced_in_place() {
     assert_eq!(&frame[..], b"\x02\x80\x00\x00\x01abc");
 }
 
+// Spec R21
 #[test]
 fn windows_are_bounded_and_credit_is_never_nothing() {
     let mut bytes = ToHub::Credit { circuit: 1, bytes: 1 }.encode();

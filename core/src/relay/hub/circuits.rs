@@ -15,10 +15,12 @@ impl Hub {
             return self.on_login(id, instance);
         }
         let online = self.connections.get_mut(&id).and_then(|connection| connection.online());
+        // spec R10
         let Some(online) = online else { return Err(misbehaved("control_before_login")) };
         match message {
             ToHub::Login { .. } => Err(misbehaved("login_twice")),
             ToHub::Open { circuit, to, window_bytes } => {
+                // spec R15
                 if circuit >= FIRST_HUB_CIRCUIT || circuit <= online.last_open {
                     return Err(misbehaved("circuit_number"));
                 }
@@ -75,6 +77,7 @@ impl Hub {
     }
 
     /// A call: rings at the called instance, or fails at once.
+    // spec R16
     fn open(
         &mut self,
         id: ConnId,
@@ -198,6 +201,7 @@ impl Hub {
 
     /// One side of a circuit closes it, or is gone. The other side gets what is queued for it, and
     /// then the reason.
+    // spec R18
     pub(super) fn end_circuit(&mut self, key: CircuitKey, by: Side, reason: CircuitEnd) {
         let Some(circuit) = self.circuits.get_mut(&key) else { return };
         match circuit.state {
@@ -283,6 +287,7 @@ impl Hub {
         }
         let flow = &mut circuit.flows[from as usize];
         flow.credit_bytes += bytes;
+        // spec R21
         if flow.credit_bytes > RELAY_WINDOW_MAX_BYTES {
             return Err(misbehaved("window_too_large"));
         }
@@ -300,6 +305,7 @@ impl Hub {
         let Some((key, from)) = found else { return Ok(()) };
         let Some(circuit) = self.circuits.get_mut(&key) else { return Ok(()) };
         let flow = &mut circuit.flows[from as usize];
+        // spec R25b
         let (most, _) = flow.reclaim.take().ok_or(misbehaved("return_unasked"))?;
         if bytes > most || bytes > flow.grant_bytes() {
             return Err(misbehaved("return_too_large"));

@@ -146,6 +146,7 @@ impl Online {
             number < self.next_number
         };
         if circuit.is_none() && !was {
+            // spec R19b
             return Err(misbehaved("unknown_circuit"));
         }
         Ok(circuit)
@@ -157,6 +158,7 @@ impl Online {
     }
 
     /// Data came on a circuit that is closed.
+    // spec R19: late data, within what was granted
     pub(super) fn take_stale(&mut self, bytes: usize) -> Result<(), CloseReason> {
         let left = self.stale_bytes.checked_sub(bytes);
         self.stale_bytes = left.ok_or(misbehaved("data_after_close"))?;

@@ -202,6 +202,7 @@ impl Ledger {
 
     /// Grants what the flow's window, its share and the budget allow, if that is worth a message.
     /// Answers how much.
+    // spec R24c
     pub(super) fn grant(&mut self, flow: &mut Flow) -> usize {
         let target = self.target_bytes(flow);
         let held = flow.held_bytes();

@@ -19,9 +19,11 @@ const COPY_BYTES: usize = 4 * 1024;
 
 impl Hub {
     /// A data frame, whose length is checked.
+    // spec R24: whatever comes is taken at once
     pub(super) fn on_data(&mut self, id: ConnId, mut frame: BytesMut) -> Result<(), CloseReason> {
         let number = data_circuit(&frame).map_err(|error| misbehaved(error.0))?;
         let payload = frame.len() - DATA_HEADER_BYTES;
+        // spec R22
         let cost = payload + RELAY_FRAME_COST_BYTES;
         let online = self.connections.get_mut(&id).and_then(|connection| connection.online());
         let online = online.ok_or(misbehaved("data_before_login"))?;
@@ -31,9 +33,11 @@ impl Hub {
         };
         let circuit = self.circuits.get_mut(&key).expect("connections know living circuits only");
         let flow = &mut circuit.flows[side as usize];
+        // spec R17
         if circuit.state == State::Calling {
             return Err(misbehaved("data_before_open"));
         }
+        // spec R23: the receiver's window, then the hub's
         if payload > flow.credit_bytes {
             return Err(misbehaved("window_exceeded"));
         }
@@ -49,10 +53,12 @@ impl Hub {
         flow.arrived(cost);
         let (to, number) = circuit.ends[side.other() as usize];
         let Some(receiver) = self.connections.get_mut(&to) else { return Ok(()) };
+        // spec R20: nothing else of it is touched
         set_data_circuit(&mut frame, number);
         if receiver.flights.unconfirmed_bytes() > 0 && frame.len() <= COPY_BYTES {
             frame = BytesMut::from(&frame[..]);
         }
+        // spec R24b: it waits here, whatever the receiver does
         flow.queue.push_back(frame);
         if !flow.in_turns {
             flow.in_turns = true;
@@ -152,6 +158,7 @@ impl Hub {
 
     /// Hands to the driver what the connection's socket may have: control frames, then data in
     /// turns.
+    // spec R26
     pub(super) fn pump(&mut self, id: ConnId) {
         self.pump_control(id);
         while let Some(closing) = self.pump_data(id) {
@@ -216,6 +223,7 @@ impl Hub {
             if flights.unconfirmed_bytes() + bytes > RELAY_BACKLOG_BYTES {
                 return None;
             }
+            // spec R27: equal shares of bytes
             if flow.deficit_bytes < bytes {
                 flow.deficit_bytes += RELAY_TURN_BYTES;
                 turns.rotate_left(1);

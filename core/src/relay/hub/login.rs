@@ -44,6 +44,7 @@ impl Hub {
         let connection = opened(self.now, ip, unix_time, noise);
         *self.by_network.entry(connection.network).or_default() += 1;
         self.connections.insert(id, connection);
+        // spec R5
         self.deadlines.set(Timer::Login(id), self.now + RELAY_LOGIN_TIMEOUT);
     }
 
@@ -70,6 +71,7 @@ impl Hub {
             return Err(misbehaved("handshake_twice"));
         };
         let mut state = noise.take().ok_or(misbehaved("handshake_order"))?;
+        // spec R7: an empty payload, and the length that follows
         state.read_message(message).map_err(|error| misbehaved(error.0))?;
         if let Some(at) = *answered_at {
             connection.round_trip = connection.round_trip.min(self.now.since(at));
@@ -105,6 +107,7 @@ impl Hub {
         connection.phase = Phase::Online(Box::new(online));
         let (observed, clock) = (connection.ip, connection_clock(connection));
         let token = self.token(clock, &instance);
+        // spec R12
         if let Some(old) = self.by_instance.insert(instance, id) {
             self.close(old, CloseReason::Local(LocalClose::Superseded));
         }
@@ -114,6 +117,7 @@ impl Hub {
         self.deadlines.set(Timer::Alive(id), self.now + RELAY_PING_INTERVAL + jitter);
         self.outputs.push_back(Output::Event(Event::LoggedIn(id, instance)));
         let max_circuits = u32::try_from(MAX_RELAY_CIRCUITS).unwrap_or(u32::MAX);
+        // spec R11
         self.tell(id, ToClient::Welcome { token, observed, max_circuits });
         Ok(())
     }

@@ -33,6 +33,7 @@ pub(super) fn make(token_key: &[u8; 32], instance: &Instance, expiry: UnixTime) 
 
 /// Checks a token that a login yielded: whose it is, if it is ours and not expired.
 #[must_use]
+// spec R11 and T6: nothing but the key is remembered of a token
 pub fn check_token(token_key: &[u8; 32], token: &str, now: UnixTime) -> Option<Instance> {
     if token.len() > MAX_RELAY_TOKEN_BYTES {
         return None;
@@ -60,6 +61,7 @@ mod tests {
 
     const ME: Instance = Instance { peer: PeerId([3; 32]), number: 9 };
 
+    // Spec T6
     #[test]
     fn a_token_is_good_until_it_expires_and_under_its_key_alone() {
         let token = make(&[1; 32], &ME, UnixTime(1_000));

@@ -16,6 +16,7 @@ use crate::time::UnixTime;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
+// Spec R11
 #[test]
 fn a_login_yields_a_token_that_names_the_instance_for_a_week() {
     let (world, a, _) = World::pair(1);
@@ -27,6 +28,7 @@ fn a_login_yields_a_token_that_names_the_instance_for_a_week() {
     assert!(world.hub.is_online(&world.peers[a].me));
 }
 
+// Spec R20
 #[test]
 fn bytes_arrive_as_they_were_sent_in_both_directions() {
     for seed in 0..4 {
@@ -42,6 +44,7 @@ fn bytes_arrive_as_they_were_sent_in_both_directions() {
     }
 }
 
+// Spec R18
 #[test]
 fn what_was_sent_before_the_close_arrives_before_the_end() {
     let (mut world, a, b) = World::pair(2);
@@ -57,6 +60,7 @@ fn what_was_sent_before_the_close_arrives_before_the_end() {
     assert_eq!(world.hub.stats().reserved_bytes, 0);
 }
 
+// Spec R18, R19
 #[test]
 fn both_may_close_at_once_and_send_while_they_do() {
     for seed in 0..8 {
@@ -76,6 +80,7 @@ fn both_may_close_at_once_and_send_while_they_do() {
     }
 }
 
+// Spec R16
 #[test]
 fn an_absent_peer_fails_at_once_and_a_refusal_too() {
     let (mut world, a, b) = World::pair(3);
@@ -90,6 +95,7 @@ fn an_absent_peer_fails_at_once_and_a_refusal_too() {
     assert_eq!(world.hub.stats().circuits, 0);
 }
 
+// Spec R16, R19
 #[test]
 fn a_call_that_nobody_answers_is_given_up_and_a_late_answer_harms_nobody() {
     let (mut world, a, b) = World::pair(4);
@@ -120,6 +126,7 @@ fn a_caller_may_change_its_mind() {
     }
 }
 
+// Spec R24, R24b
 #[test]
 fn a_slow_receiver_slows_its_sender_and_nobody_else() {
     let mut world = World::new(6, 8 * MIB);
@@ -158,6 +165,7 @@ fn an_application_that_does_not_read_stops_its_sender_at_the_window() {
     world.run_until(|world| world.peers[b].ends[&back].received_bytes == 20 * MIB);
 }
 
+// Spec R14
 #[test]
 fn a_receiver_that_reads_nothing_for_long_is_thrown_out() {
     let mut world = World::new(8, 8 * MIB);
@@ -177,6 +185,7 @@ fn a_receiver_that_reads_nothing_for_long_is_thrown_out() {
     assert_eq!(world.hub.stats().reserved_bytes, 0);
 }
 
+// Spec R27
 #[test]
 fn circuits_over_one_socket_take_turns() {
     let mut world = World::new(9, 32 * MIB);
@@ -202,6 +211,29 @@ fn circuits_over_one_socket_take_turns() {
     }
 }
 
+// Spec R26
+#[test]
+fn a_call_overtakes_the_data_that_waits() {
+    let mut world = World::new(12, 64 * MIB);
+    let slow = world.peer(1_000_000, MS);
+    world.peers[slow].down.buffer_bytes = 64 * KIB;
+    let callers: Vec<usize> = (0..9).map(|_| world.peer(100_000_000, MS)).collect();
+    world.run(SECOND);
+    let circuits: Vec<_> =
+        callers[..8].iter().map(|caller| (*caller, world.circuit(*caller, slow).0)).collect();
+    for (caller, link) in circuits {
+        world.send(caller, link, 20 * MIB);
+    }
+    world.run(SECOND * 2);
+    let began = world.now;
+    let link = world.open(callers[8], slow);
+    world.run_until(|world| world.peers[callers[8]].ends[&link].opened);
+    // What waits for the slow socket in the hub would take four seconds and more.
+    let took = world.now.since(began);
+    assert!(took < MS * 800, "only what the socket had before comes first: {took:?}");
+}
+
+// Spec R29
 #[test]
 fn a_lost_connection_ends_its_circuits_and_comes_back() {
     let (mut world, a, b) = World::pair(10);
@@ -223,6 +255,7 @@ fn a_lost_connection_ends_its_circuits_and_comes_back() {
     world.run_until(|world| world.peers[b].ends[&back].received_bytes == MIB);
 }
 
+// Spec R28
 #[test]
 fn it_waits_longer_each_time_and_not_after_a_success() {
     let mut world = World::new(11, MIB);
@@ -247,6 +280,7 @@ fn it_waits_longer_each_time_and_not_after_a_success() {
     assert!(world.peers[a].client.is_online(), "the first wait is at most a second again");
 }
 
+// Spec R12, R28b
 #[test]
 fn the_same_instance_again_replaces_the_old_connection() {
     let mut world = World::new(12, MIB);
@@ -269,6 +303,7 @@ fn the_same_instance_again_replaces_the_old_connection() {
     assert_eq!(world.peers[old].connects.len(), connects, "it does not fight for its place");
 }
 
+// Spec R14
 #[test]
 fn a_dead_hub_is_noticed_and_a_dead_client_too() {
     let (mut world, a, b) = World::pair(13);
@@ -355,6 +390,7 @@ fn many_small_pieces_cost_no_more_than_their_windows() {
     assert_eq!(world.closed, vec![]);
 }
 
+// Spec R24c, R25
 #[test]
 fn a_tight_budget_is_shared_and_taken_back_from_those_who_rest() {
     let mut world = World::new(17, 4 * MIB);
@@ -382,6 +418,7 @@ fn a_tight_budget_is_shared_and_taken_back_from_those_who_rest() {
     assert_eq!(world.closed, vec![]);
 }
 
+// Spec R27
 #[test]
 fn circuits_of_one_sender_take_turns_too() {
     let mut world = World::new(18, 32 * MIB);
@@ -415,6 +452,7 @@ fn circuit_at_last(world: &mut World, a: usize, b: usize) -> (LinkId, LinkId) {
     panic!("the hub stays busy");
 }
 
+// Spec R24b, R24c
 #[test]
 fn everything_arrives_however_tight_the_budget_is() {
     for seed in 0..6 {

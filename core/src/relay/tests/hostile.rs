@@ -127,6 +127,7 @@ fn ordeal(deed: impl FnOnce(&mut World, [usize; 2]) -> ConnId) -> Option<CloseRe
     reason
 }
 
+// Spec R4, R5b
 #[test]
 fn frames_that_are_none_end_the_connection_that_sent_them() {
     let mut long_data = vec![2; 5 + 64 * KIB];
@@ -151,6 +152,7 @@ fn frames_that_are_none_end_the_connection_that_sent_them() {
     }
 }
 
+// Spec R10
 #[test]
 fn before_the_login_nothing_else_is_taken() {
     for (frame, rule) in [
@@ -181,6 +183,7 @@ fn before_the_login_nothing_else_is_taken() {
     assert_eq!(reason, Some(misbehaved("data_before_login")));
 }
 
+// Spec R5
 #[test]
 fn half_a_login_is_waited_for_ten_seconds() {
     for steps in 0..3 {
@@ -204,6 +207,7 @@ fn half_a_login_is_waited_for_ten_seconds() {
     }
 }
 
+// Spec R6
 #[test]
 fn a_login_for_another_host_fails() {
     let (mut world, _, _) = World::pair(42);
@@ -215,6 +219,7 @@ fn a_login_for_another_host_fails() {
     assert!(noise.read_message(&second[1..]).is_err(), "the relay cannot pass it on");
 }
 
+// Spec R15, R17, R19b, R21
 #[test]
 fn control_messages_against_the_rules_end_the_connection() {
     let stranger = instance(200);
@@ -250,6 +255,7 @@ fn control_messages_against_the_rules_end_the_connection() {
     }
 }
 
+// Spec R9
 #[test]
 fn a_forged_or_replayed_control_frame_ends_the_connection() {
     let reason = ordeal(|world, _| {
@@ -270,6 +276,7 @@ fn a_forged_or_replayed_control_frame_ends_the_connection() {
     assert_eq!(reason, Some(misbehaved("forged_control")));
 }
 
+// Spec R22, R23
 #[test]
 fn whoever_exceeds_a_window_is_thrown_out() {
     // The called peer's window is 512 KiB, the hub's too: nine full frames exceed one or the other.
@@ -305,6 +312,7 @@ fn whoever_exceeds_a_window_is_thrown_out() {
     assert_eq!(reason, Some(misbehaved("hub_window_exceeded")));
 }
 
+// Spec R21, R23
 #[test]
 fn the_receivers_window_counts_too() {
     let (mut world, _, _) = World::pair(43);
@@ -338,6 +346,7 @@ fn the_receivers_window_counts_too() {
     assert_eq!(world.why_closed(called.conn), Some(&misbehaved("data_after_close")));
 }
 
+// Spec R25b
 #[test]
 fn answers_that_nobody_asked_for_end_the_connection() {
     type Deed = fn(&mut Mallory, &mut World, u32);
@@ -384,6 +393,7 @@ fn answers_that_nobody_asked_for_end_the_connection() {
     }
 }
 
+// Spec R25
 #[test]
 fn whoever_keeps_what_the_hub_wants_back_is_thrown_out() {
     let mut world = World::new(44, 2 * MIB);
@@ -480,6 +490,7 @@ fn whoever_does_not_read_control_frames_either_is_thrown_out() {
     assert!(handed < RELAY_BACKLOG_BYTES + 66 * KIB, "{handed}");
 }
 
+// Spec R11
 #[test]
 fn a_long_connection_gets_fresh_tokens() {
     let mut world = World::new(48, MIB);

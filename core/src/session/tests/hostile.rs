@@ -82,6 +82,7 @@ fn chunk_head(request: u32, hashes: u8, body: u32) -> Vec<u8> {
     out
 }
 
+// Spec S25, M1, M1b
 #[test]
 fn frames_that_cannot_be_are_refused_at_their_header() {
     for (frame, rule) in [
@@ -101,6 +102,7 @@ fn frames_that_cannot_be_are_refused_at_their_header() {
     }
 }
 
+// Spec M14b, M17
 #[test]
 fn chunks_are_checked_against_what_was_asked() {
     for (frame, rule) in [
@@ -126,6 +128,7 @@ fn chunks_are_checked_against_what_was_asked() {
     hand.blamed("unexpected_chunk");
 }
 
+// Spec M3, M13, M14b
 #[test]
 fn messages_out_of_place_are_refused() {
     let hello = Message::Hello { version_min: 1, version_max: 1, instance: 5 };
@@ -145,6 +148,7 @@ fn messages_out_of_place_are_refused() {
     hand.blamed("duplicate_request");
 }
 
+// Spec M3b, M4
 #[test]
 fn the_versions_are_compared_again_inside() {
     for (version_min, version_max, fits) in [(2, 3, false), (1, 9, true), (0, 0, false)] {
@@ -156,6 +160,7 @@ fn the_versions_are_compared_again_inside() {
     }
 }
 
+// Spec M15, P11
 #[test]
 fn too_many_requests_are_refused() {
     let mut hand = Hand::established();
@@ -166,6 +171,7 @@ fn too_many_requests_are_refused() {
     hand.blamed("too_many_requests");
 }
 
+// Spec S18, S19
 #[test]
 fn records_are_refused_when_forged_short_or_replayed() {
     let mut hand = Hand::established();
@@ -191,6 +197,7 @@ fn records_are_refused_when_forged_short_or_replayed() {
     hand.blamed("record_forged");
 }
 
+// Spec S19
 #[test]
 fn a_chunk_that_is_forged_half_way_is_not_handed_out() {
     let mut hand = Hand::established();
@@ -205,6 +212,7 @@ fn a_chunk_that_is_forged_half_way_is_not_handed_out() {
     assert!(!hand.peer.events.iter().any(|event| matches!(event, Event::Chunk { .. })));
 }
 
+// Spec S23b
 #[test]
 fn one_that_pings_and_never_reads_is_dropped() {
     let mut hand = Hand::established();
@@ -231,6 +239,7 @@ fn one_that_pings_and_never_reads_is_dropped() {
     assert_eq!(hand.peer.closed(), None, "one that reads may ping");
 }
 
+// Spec S6
 #[test]
 fn strangers_are_closed_at_the_first_byte_without_an_answer() {
     for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01\x02\x00", b"SSH-2.0", b"\x8EToo"] {
@@ -252,6 +261,7 @@ fn strangers_are_closed_at_the_first_byte_without_an_answer() {
     }
 }
 
+// Spec S8, S9b
 #[test]
 fn a_version_of_tomorrow_is_refused_and_the_refusal_understood() {
     let mut peer = Peer::new(responder(true, true));
@@ -265,6 +275,7 @@ fn a_version_of_tomorrow_is_refused_and_the_refusal_understood() {
     assert_eq!(peer.closed(), Some(&version));
 }
 
+// Spec S9
 #[test]
 fn a_refusal_after_the_handshake_means_nothing() {
     let (mut a, _) = usual();
@@ -273,6 +284,7 @@ fn a_refusal_after_the_handshake_means_nothing() {
     assert_eq!(a.closed(), Some(&short));
 }
 
+// Spec S10, S13, S14
 #[test]
 fn tampered_handshakes_fail_on_the_side_that_notices() {
     let mut a = Peer::new(initiator(None, Suite::ChaChaPoly));

@@ -45,6 +45,7 @@ fn served(peer: &Peer) -> Vec<(u32, Result<usize, Unavailable>)> {
     peer.events.iter().filter_map(served).collect()
 }
 
+// Spec S1, S4, S15, M5
 #[test]
 fn both_sides_learn_the_same() {
     for suite in SUITES {
@@ -106,6 +107,7 @@ fn small_exchange(suite: Suite, ik: bool, split: usize) -> Vec<Vec<u8>> {
     all
 }
 
+// Spec S21
 #[test]
 fn a_small_exchange_split_at_every_position_is_the_same_byte_for_byte() {
     for (suite, ik) in [(Suite::ChaChaPoly, true), (Suite::AesGcm, false)] {
@@ -119,6 +121,7 @@ fn a_small_exchange_split_at_every_position_is_the_same_byte_for_byte() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
+    // Spec S21
     #[test]
     fn chunks_arrive_whole_however_the_stream_is_cut(
         lengths in prop::collection::vec((1..=CHUNK_BYTES, 0..=30_usize), 1..5),
@@ -149,6 +152,7 @@ proptest! {
     }
 }
 
+// Spec S20
 #[test]
 fn both_directions_rekey_many_times() {
     for suite in SUITES {
@@ -174,6 +178,7 @@ fn both_directions_rekey_many_times() {
     }
 }
 
+// Spec S7, S8
 #[test]
 fn what_a_responder_does_not_take_is_refused_clearly() {
     for (role, listener, why) in [
@@ -191,6 +196,7 @@ fn what_a_responder_does_not_take_is_refused_clearly() {
     }
 }
 
+// Spec S4b, S8, S9b
 #[test]
 fn another_key_than_the_expected_one_is_refused_and_not_answered_as_a_stranger() {
     let other = public_key(&[77; 32]);
@@ -204,6 +210,7 @@ fn another_key_than_the_expected_one_is_refused_and_not_answered_as_a_stranger()
     assert_eq!((a.closed(), b.closed()), (Some(&key), Some(&key)));
 }
 
+// Spec S3
 #[test]
 fn a_key_that_nobody_can_have_fails_at_once() {
     let a = Peer::new(initiator(Some(PeerId([0; 32])), Suite::ChaChaPoly));
@@ -212,6 +219,7 @@ fn a_key_that_nobody_can_have_fails_at_once() {
     assert_eq!(a.deadline, Instant::NEVER);
 }
 
+// Spec S11
 #[test]
 fn another_channel_binding_is_noticed() {
     let mut bound = config(initiator(Some(responder_id()), Suite::ChaChaPoly));
@@ -223,6 +231,7 @@ fn another_channel_binding_is_noticed() {
     assert_eq!(b.closed(), Some(&key));
 }
 
+// Spec M21, P14, M20
 #[test]
 fn reads_are_few_and_answered_as_they_come_back() {
     let (mut a, mut b) = usual();
@@ -259,6 +268,7 @@ fn reads_are_few_and_answered_as_they_come_back() {
     assert_eq!(place, answered);
 }
 
+// Spec M14, M16, P14b
 #[test]
 fn every_request_is_answered_once_cancelled_or_not() {
     let (mut a, mut b) = usual();
@@ -316,6 +326,7 @@ fn a_node_that_says_unavailable_answers_the_request() {
     assert_eq!(messages(&a), [&no], "said once: the second would break the protocol");
 }
 
+// Spec M15b, P11
 #[test]
 fn more_requests_than_the_peer_must_take_wait() {
     let (mut a, mut b) = usual();
@@ -367,6 +378,7 @@ fn a_recycled_buffer_is_filled_again() {
     }
 }
 
+// Spec S24, S24b, M19
 #[test]
 fn the_end_is_said_once_and_swallows_everything() {
     let (mut a, mut b) = usual();
@@ -388,6 +400,17 @@ fn the_end_is_said_once_and_swallows_everything() {
         assert!(peer.sent.is_empty() && peer.read.is_none());
         assert_eq!(peer.session.poll_output_timeout(), Instant::NEVER);
     }
+}
+
+// Spec S25
+#[test]
+fn one_whose_node_found_it_out_of_order_is_closed_without_a_word() {
+    let (mut a, b) = usual();
+    a.sent.clear();
+    let reason = CloseReason::Misbehaved(Misbehaviour("request_of_unopened_share"));
+    a.command(Command::Close(reason.clone()));
+    assert_eq!(a.closed(), Some(&reason));
+    assert!(a.sent.is_empty() && b.closed().is_none());
 }
 
 impl Session {

@@ -18,6 +18,7 @@ fn timed_out(peer: &Peer, what: Awaited) {
     assert_eq!(peer.deadline, Instant::NEVER);
 }
 
+// Spec S16
 #[test]
 fn half_a_handshake_and_then_silence_ends() {
     let mut whole = Peer::new(initiator(Some(responder_id()), Suite::ChaChaPoly));
@@ -39,6 +40,7 @@ fn half_a_handshake_and_then_silence_ends() {
     timed_out(&whole, Awaited::Handshake);
 }
 
+// Spec S22, M18
 #[test]
 fn an_idle_pair_lives_on_pings() {
     let (mut a, mut b) = usual();
@@ -51,6 +53,7 @@ fn an_idle_pair_lives_on_pings() {
     assert!(a.events.is_empty() && b.events.is_empty(), "{:?}", a.events);
 }
 
+// Spec S22, S22b
 #[test]
 fn a_silent_peer_is_dead() {
     let (mut a, _) = usual();
@@ -65,6 +68,7 @@ fn a_silent_peer_is_dead() {
     assert_eq!(ticks, 3, "two pings and the end");
 }
 
+// Spec S23
 #[test]
 fn one_that_takes_nothing_is_dropped() {
     let (mut a, mut b) = usual();

@@ -45,6 +45,7 @@ fn rich_folder(root: &Path) {
     }
 }
 
+// Spec C26
 #[test]
 fn a_folder_arrives_with_modes_times_and_links() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,6 +185,7 @@ fn a_death_between_the_links_and_the_rename_is_mended() {
     assert_eq!(picture(&root), picture(&out));
 }
 
+// Spec C26
 #[test]
 fn a_link_planted_on_the_way_is_not_followed() {
     let dir = tempfile::tempdir().unwrap();
@@ -266,6 +268,7 @@ fn raw_link(path: &[u8], target: &[u8]) -> Vec<u8> {
     raw(2, path, &[&(target.len() as u16).to_be_bytes(), target].concat())
 }
 
+// Spec C26, C25c
 #[test]
 fn hostile_manifests_write_nothing_outside() {
     let file = [0; 40];
@@ -305,6 +308,7 @@ fn hostile_manifests_write_nothing_outside() {
     }
 }
 
+// Spec C9
 #[test]
 fn files_of_a_hostile_sender_are_verified() {
     let dir = tempfile::tempdir().unwrap();

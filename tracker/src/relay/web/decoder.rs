@@ -195,6 +195,7 @@ impl Decoder {
             0x0 if !self.in_message => broken("a continuation of nothing"),
             0x2 if self.in_message => broken("a message inside a message"),
             0x0 | 0x2 | 0x8 | 0x9 | 0xA => Ok(()),
+            // spec R2b
             0x1 => Err(Goodbye::new(code::UNSUPPORTED, "binary messages only".to_owned())),
             _ => broken("an unknown opcode"),
         }

@@ -60,6 +60,7 @@ fn the_mask_of_the_rfc_comes_off() {
     assert_eq!(decode(&[&hello]), Ok(vec![message(b"Hello")]));
 }
 
+// Spec R2, R2c
 #[test]
 fn it_does_not_matter_where_the_bytes_are_cut() {
     let mut stream = Vec::new();
@@ -95,6 +96,7 @@ fn clone(all: &[Incoming]) -> Vec<Incoming> {
         .collect()
 }
 
+// Spec R2b
 #[test]
 fn whoever_breaks_a_rule_is_told_the_code() {
     let unmasked = vec![0x82, 0x01, 0x00];
