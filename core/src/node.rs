@@ -245,6 +245,7 @@ impl Node {
             Input::ChunkStored { content, chunk, link, result, buffer } => {
                 self.on_chunk_stored(content, chunk, link, result, buffer);
             }
+            Input::StoreBroke { content, why } => self.fail(content, Failure::Store(why)),
             Input::Delivered { content, chunk, buffer } => {
                 self.on_delivered(content, chunk, buffer);
             }
@@ -271,6 +272,7 @@ impl Node {
             | Input::Listening { .. }
             | Input::Session { .. }
             | Input::ChunkStored { .. }
+            | Input::StoreBroke { .. }
             | Input::Delivered { .. } => {}
         }
         self.stop_if_all_is_said();

@@ -1,63 +1,36 @@
-//! The clock of all machines of one peer, and the alarm of each.
+//! The alarm of one machine.
 
 use std::pin::Pin;
 
 use tokio::time::{self, Sleep};
 use towpath_core::time::Instant;
+use towpath_runtime::clock::{Clock, Deadline};
 
-/// Maps tokio's clock onto the core's: nanoseconds since the peer started.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    origin: time::Instant,
-}
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { origin: time::Instant::now() }
-    }
-
-    pub(crate) fn now(self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    fn on_the_wall(self, at: Instant) -> time::Instant {
-        self.origin + at.since(Instant::ZERO)
-    }
-}
-
-/// The deadline of one machine. Deadlines move later with every byte that comes; the timer is set
-/// anew only when it rang too early, or when the deadline moved earlier.
+/// Rings at the deadline of one machine.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    clock: Clock,
-    due: Instant,
-    armed: Instant,
+    deadline: Deadline,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Alarm {
     pub(crate) fn new(clock: Clock) -> Self {
-        let sleep = Box::pin(time::sleep_until(clock.origin));
-        Self { clock, due: Instant::NEVER, armed: Instant::NEVER, sleep }
+        let sleep = Box::pin(time::sleep_until(time::Instant::now()));
+        Self { deadline: Deadline::new(clock), sleep }
     }
 
-    pub(crate) const fn set(&mut self, due: Instant) {
-        self.due = due;
-    }
-
-    /// Waits until the deadline; for ever if there is none. May be dropped and called again.
-    pub(crate) async fn ring(&mut self) {
-        if self.due == Instant::NEVER {
+    /// Waits until `due`; for ever if that is never. May be dropped and called again.
+    pub(crate) async fn ring(&mut self, due: Instant) {
+        self.deadline.set(due);
+        if self.deadline.is_never() {
             return std::future::pending().await;
         }
         loop {
-            if self.due < self.armed {
-                self.armed = self.due;
-                self.sleep.as_mut().reset(self.clock.on_the_wall(self.due));
+            if let Some(at) = self.deadline.arm() {
+                self.sleep.as_mut().reset(at.into());
             }
             self.sleep.as_mut().await;
-            self.armed = Instant::NEVER;
-            if self.clock.now() >= self.due {
+            if self.deadline.rang() {
                 return;
             }
         }
@@ -70,20 +43,17 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_alarm_follows_its_deadline_both_ways() {
         let clock = Clock::start();
         let mut alarm = Alarm::new(clock);
-        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-        for (first, then) in [(10, 20), (40, 30), (35, 35)] {
-            alarm.set(at(first));
-            let _ = time::timeout(Duration::from_millis(1), alarm.ring()).await;
-            alarm.set(at(then));
-            alarm.ring().await;
-            assert!(clock.now() >= at(then) && clock.now() < at(then + 1), "{:?}", clock.now());
+        let hour = Instant::ZERO + Duration::from_secs(3_600);
+        let soon = || clock.now() + Duration::from_millis(5);
+        for first in [hour, soon(), Instant::NEVER] {
+            let _ = time::timeout(Duration::from_millis(1), alarm.ring(first)).await;
+            let then = soon();
+            alarm.ring(then).await;
+            assert!(clock.now() >= then);
         }
-        alarm.set(Instant::NEVER);
-        let hour = Duration::from_secs(3_600);
-        assert!(time::timeout(hour, alarm.ring()).await.is_err());
     }
 }

@@ -1,35 +1,23 @@
 //! Dialling: peers by their address, trackers by their name.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::{select, time};
-use towpath_core::id::LinkId;
 use towpath_core::limits::DIAL_STAGGER;
-use towpath_core::node::Input;
-use towpath_core::path::DialError;
-use towpath_core::session::Setup;
+use towpath_runtime::dial::no_address;
+use towpath_runtime::link::{Plan, Words};
 
-use crate::Shared;
-use crate::link::{self, Carrier, Word};
+use crate::link;
 
 /// Dials a peer and runs the session. Ends when the node abandons it: the node decides for how
 /// long.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
-    link: LinkId,
-    to: SocketAddr,
-    setup: Setup,
-    words: UnboundedReceiver<Word>,
-    own: UnboundedSender<Word>,
-) {
+pub(crate) async fn run(plan: Plan, to: SocketAddr, words: Words) {
     match connect(to).await {
-        Ok(stream) => link::run(shared, link, setup, Carrier::Tcp(stream), words, own).await,
-        Err(error) => shared.tell(Input::DialFailed { link, error: dial_error(&error) }),
+        Ok(stream) => link::run(plan.begin(None), Some(stream), words).await,
+        Err(error) => plan.failed(&error),
     }
 }
 
@@ -39,23 +27,12 @@ async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn dial_error(error: &io::Error) -> DialError {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => DialError::Refused,
-        ErrorKind::NetworkUnreachable
-        | ErrorKind::HostUnreachable
-        | ErrorKind::AddrNotAvailable
-        | ErrorKind::TimedOut => DialError::Unreachable,
-        _ => DialError::Other(error.to_string()),
-    }
-}
-
 /// Dials all addresses of a host, the next one when the one before failed or has kept us waiting;
 /// the first that answers is taken.
 pub(crate) async fn host(name: &str, port: u16) -> io::Result<TcpStream> {
     let mut addresses = lookup_host((name, port)).await?;
     let mut dials = FuturesUnordered::new();
-    let mut failed = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    let mut failed = no_address();
     loop {
         let next = addresses.next();
         let more = next.is_some();
@@ -73,8 +50,11 @@ pub(crate) async fn host(name: &str, port: u16) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_core::path::DialError;
+    use towpath_runtime::dial::dial_error;
+    use towpath_runtime::listen;
+
     use super::*;
-    use crate::listen;
 
     #[tokio::test]
     async fn a_host_is_reached_at_the_address_that_answers() {

@@ -1,21 +1,18 @@
-//! TLS to trackers, and what HTTP and WebSockets run over with it or without.
+//! TLS to trackers.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+use towpath_runtime::tls::config;
+use towpath_runtime::tracker::Connection;
 
-/// A connection to a tracker.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// Runs TLS over `stream`, with the roots that this machine trusts (`SSL_CERT_FILE` is honoured).
-pub(crate) async fn wrap(stream: TcpStream, host: &str) -> io::Result<Box<dyn Stream>> {
+/// Runs TLS over `stream`.
+pub(crate) async fn wrap(stream: TcpStream, host: &str) -> io::Result<Connection> {
     wrap_with(config()?, stream, host).await
 }
 
@@ -23,44 +20,20 @@ async fn wrap_with(
     config: Arc<ClientConfig>,
     stream: TcpStream,
     host: &str,
-) -> io::Result<Box<dyn Stream>> {
+) -> io::Result<Connection> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
-}
-
-/// Made once: reading the roots of a machine takes milliseconds.
-fn config() -> io::Result<Arc<ClientConfig>> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(config.clone());
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        let why = "this machine has no root certificates: install ca-certificates";
-        return Err(io::Error::other(why));
-    }
-    let config = trusting(roots)?;
-    Ok(CONFIG.get_or_init(|| config).clone())
-}
-
-fn trusting(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?.compat()))
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::ServerConfig;
+    use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
     use rustls::pki_types::PrivateKeyDer;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use rustls::{RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
+    use towpath_runtime::tls::trusting;
 
     use super::*;
 
@@ -100,9 +73,11 @@ mod tests {
 
         let stream = dial().await.unwrap();
         let mut stream = wrap_with(trusted.clone(), stream, "localhost").await.unwrap();
-        stream.write_u8(7).await.unwrap();
+        stream.write_all(&[7]).await.unwrap();
         stream.flush().await.unwrap();
-        assert_eq!(stream.read_u8().await.unwrap(), 7);
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await.unwrap();
+        assert_eq!(byte, [7]);
 
         let stream = dial().await.unwrap();
         let other_name = wrap_with(trusted, stream, "example.org").await.err().unwrap();

@@ -143,6 +143,13 @@ pub enum Input {
         /// The buffer, for the next chunk.
         buffer: BytesMut,
     },
+    /// The output of a download broke, or what was written to it cannot be synced: it fails.
+    StoreBroke {
+        /// Which download.
+        content: ContentKey,
+        /// The store's sentence.
+        why: String,
+    },
     /// `Deliver` is done: the reader has taken the bytes.
     Delivered {
         /// Which download.

@@ -8,23 +8,18 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use tokio::sync::mpsc::UnboundedSender;
+use futures_channel::mpsc::UnboundedSender;
 use towpath_core::id::{ChunkRef, ContentKey, Descriptor, Hash, LinkId};
 use towpath_core::merkle;
-use towpath_core::node::{Failure, Input, StoreResult};
+use towpath_core::node::{Input, StoreResult};
 use towpath_core::wire::{RequestId, Unavailable};
 use towpath_store::{Source, Target};
 
+use crate::limits::{POOL_THREADS, SYNC_INTERVAL};
 use crate::{link, node};
-
-/// Threads of the pool: one hashes while the other writes.
-const THREADS: usize = 2;
-/// How often what was written is synced: what a power cut may cost to hash again.
-const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where the chunks of a share or a download are.
 pub enum Content {
@@ -81,7 +76,7 @@ impl Pool {
     pub(crate) fn start(node: UnboundedSender<node::Word>) -> io::Result<Self> {
         let (jobs, queue) = unbounded();
         let contents = Contents::default();
-        for number in 0..THREADS {
+        for number in 0..POOL_THREADS {
             let (queue, contents, node) = (queue.clone(), contents.clone(), node.clone());
             let name = format!("towpath-pool-{number}");
             thread::Builder::new().name(name).spawn(move || work(&queue, &contents, &node))?;
@@ -149,13 +144,13 @@ fn work(queue: &Receiver<Job>, contents: &Contents, node: &UnboundedSender<node:
                     Some(Entry::Target(target)) => target.read_chunk(request, chunk, buffer),
                     Some(Entry::Ordered { .. }) | None => Err(Unavailable::Withdrawn),
                 };
-                let _ = reply.send(link::Word::ChunkRead { request, result });
+                let _ = reply.unbounded_send(link::Word::ChunkRead { request, result });
             }
             Job::Store { content, chunk, link, proof, data } => {
                 let entry = find(contents, content);
                 let (result, buffer) = store(entry.as_deref(), chunk, &proof, data);
                 let input = Input::ChunkStored { content, chunk, link, result, buffer };
-                let _ = node.send(node::Word::Input(input));
+                let _ = node.unbounded_send(node::Word::Input(input));
             }
         }
     }
@@ -193,11 +188,12 @@ fn deliver(
 ) {
     for (chunk, buffer) in chunks {
         if let Err(error) = writer.write_all(&buffer).and_then(|()| writer.flush()) {
-            let failure = Failure::Store(format!("cannot write to the output: {error}"));
-            let _ = node.send(node::Word::Broken(content, failure));
+            let why = format!("cannot write to the output: {error}");
+            let broken = Input::StoreBroke { content, why };
+            let _ = node.unbounded_send(node::Word::Input(broken));
             return;
         }
-        let _ = node.send(node::Word::Input(Input::Delivered { content, chunk, buffer }));
+        let _ = node.unbounded_send(node::Word::Input(Input::Delivered { content, chunk, buffer }));
     }
 }
 
@@ -211,7 +207,8 @@ fn sync(end: &Receiver<()>, contents: &Contents, node: &UnboundedSender<node::Wo
             if let Entry::Target(target) = &*entry
                 && let Err(error) = target.sync()
             {
-                let _ = node.send(node::Word::Broken(key, Failure::Store(error.message)));
+                let broken = Input::StoreBroke { content: key, why: error.message };
+                let _ = node.unbounded_send(node::Word::Input(broken));
             }
         }
     }
