@@ -1,8 +1,8 @@
 //! What the relay's hub costs per message: lookup, windows, turns and grants, for frames of 64 KiB
 //! and of 1 KiB, alone and among ten thousand connections that only stand there.
 //!
-//! Only the time inside the hub is counted. No byte is copied there, so the rate is one of messages;
-//! MB/s says what the machine would allow if sockets were free.
+//! Only the time inside the hub is counted. No byte is copied there, so the rate is one of
+//! messages; MB/s says what the machine would allow if sockets were free.
 
 use std::time::Duration;
 
