@@ -11,12 +11,14 @@
 //! relay where there is none, and nobody holds more than the limits allow ([`world`]).
 
 pub mod content;
+pub mod corpus;
 pub mod disk;
 pub mod peer;
 pub mod pipe;
 pub mod scenario;
 pub mod search;
 pub mod speed;
+pub mod targets;
 pub mod trace;
 pub mod tracker;
 pub mod world;

@@ -1,11 +1,13 @@
-//! Runs the simulated world: `towpath-fuzz world --seeds 200`, `towpath-fuzz world --seed 17`.
+//! Runs the simulated world: `towpath-fuzz world --seeds 200`, `towpath-fuzz world --seed 17`; and
+//! feeds the fuzz targets: `towpath-fuzz replay`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use towpath_core::path::Policy;
 use towpath_fuzz::search::{current_seed, one, search};
-use towpath_fuzz::{scenario, speed};
+use towpath_fuzz::{corpus, scenario, speed, targets};
 
 /// Finds faults in the core, and replays them.
 #[derive(Debug, Parser)]
@@ -18,6 +20,13 @@ struct Cli {
 enum Command {
     /// Plays scenarios in the simulated world
     World(World),
+    /// Feeds fuzz targets with everything that is kept for them, or with files
+    Replay {
+        /// This target alone
+        target: Option<String>,
+        /// These files instead of what is kept
+        files: Vec<PathBuf>,
+    },
     /// Measures what one peer carries in the simulated world, at 1 Gbit/s and 100 ms round trip
     Speed,
 }
@@ -56,7 +65,36 @@ fn main() -> ExitCode {
         Command::World(World { seed: Some(seed), .. }) => replay(seed),
         Command::World(args) => play_many(&args),
         Command::Speed => speed(),
+        Command::Replay { target, files } => match feed_targets(target.as_deref(), &files) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                eprintln!("{message}");
+                ExitCode::FAILURE
+            }
+        },
     }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+fn feed_targets(name: Option<&str>, files: &[PathBuf]) -> Result<(), String> {
+    let names = || targets::ALL.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    let find = |name| targets::find(name).ok_or_else(|| format!("the targets are: {}", names()));
+    let one = name.map(find).transpose()?;
+    if let Some(target) = one
+        && !files.is_empty()
+    {
+        for file in files {
+            let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+            corpus::feed(target, &file.display().to_string(), &bytes);
+        }
+        println!("{}: {} inputs hold", target.name, files.len());
+        return Ok(());
+    }
+    for target in one.map_or(targets::ALL, std::slice::from_ref) {
+        let inputs = corpus::replay(target).map_err(|error| error.to_string())?;
+        println!("{}: {inputs} inputs hold", target.name);
+    }
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]

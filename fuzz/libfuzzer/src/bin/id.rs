@@ -1,0 +1,4 @@
+//! The target `id` under libFuzzer.
+#![no_main]
+
+towpath_libfuzzer::target!("id");

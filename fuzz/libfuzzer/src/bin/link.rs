@@ -1,0 +1,4 @@
+//! The target `link` under libFuzzer.
+#![no_main]
+
+towpath_libfuzzer::target!("link");

@@ -1,0 +1,4 @@
+//! The target `name` under libFuzzer.
+#![no_main]
+
+towpath_libfuzzer::target!("name");

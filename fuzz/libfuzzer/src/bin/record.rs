@@ -1,0 +1,4 @@
+//! The target `record` under libFuzzer.
+#![no_main]
+
+towpath_libfuzzer::target!("record");
