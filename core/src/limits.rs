@@ -53,14 +53,16 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// A link that says nothing for so long is dead.
 pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(40);
-/// Bytes that a session may have handed to its stream and not yet seen confirmed.
+/// Bytes that a session may have handed to its stream and not yet seen confirmed, before it hands
+/// over a chunk and with it: seven chunks in records. Messages may go beyond it, within their own
+/// [`MAX_CONTROL_BACKLOG_BYTES`].
 pub const MAX_SEND_BACKLOG_BYTES: usize = 2 * 1024 * 1024;
 /// Chunk reads that a session has under way at once, so that disk and socket overlap.
 pub const MAX_READS_PER_SESSION: usize = 4;
 /// Requests that a session takes from its peer before it has answered some: a bandwidth-delay
 /// product of 10 Gbit/s at 200 ms would be 953.
 pub const MAX_INCOMING_REQUESTS: usize = 1_024;
-/// What a session asks its stream for at once: one chunk in records.
+/// What a session asks its stream for at once: one chunk in records, with the longest proof.
 pub const READ_BYTES: usize = 272 * 1024;
 /// The same while no chunk is awaited, so that an idle link needs no large buffer.
 pub const IDLE_READ_BYTES: usize = 16 * 1024;

@@ -34,6 +34,7 @@ pub struct Disk {
     /// Those that are not synced, in the order of their entries in the journal.
     unsynced: Vec<ChunkRef>,
     torn: BTreeSet<ChunkRef>,
+    written_bytes: u64,
     /// Bytes that may still be written before the disk is full.
     pub room_bytes: u64,
     /// Bytes of chunks that were refused as false.
@@ -51,6 +52,7 @@ impl Disk {
             written: BTreeSet::new(),
             unsynced: Vec::new(),
             torn: BTreeSet::new(),
+            written_bytes: 0,
             room_bytes: u64::MAX,
             false_bytes: 0,
             torn_bytes: 0,
@@ -82,6 +84,7 @@ impl Disk {
         self.room_bytes -= bytes;
         if self.written.insert(chunk) {
             self.unsynced.push(chunk);
+            self.written_bytes += bytes;
         }
         Ok(StoreResult::Written)
     }
@@ -96,6 +99,12 @@ impl Disk {
     #[must_use]
     pub fn has(&self, chunk: ChunkRef) -> bool {
         self.written.contains(&chunk)
+    }
+
+    /// Bytes of the chunks that are there.
+    #[must_use]
+    pub const fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// The chunks that are there.
@@ -119,7 +128,7 @@ impl Disk {
             let bytes = self.content.chunk(chunk).map_or(0, <[u8]>::len) as u64;
             if at >= left {
                 torn.entries += 1;
-                self.written.remove(&chunk);
+                self.forget(chunk);
             } else if rng.below(2) == 0 {
                 torn.chunks += 1;
                 self.torn.insert(chunk);
@@ -131,12 +140,17 @@ impl Disk {
         torn
     }
 
+    fn forget(&mut self, chunk: ChunkRef) {
+        if self.written.remove(&chunk) {
+            self.written_bytes -= self.content.chunk(chunk).map_or(0, <[u8]>::len) as u64;
+        }
+    }
+
     /// What is there of a space after a start: every chunk whose bytes are right.
     pub fn resume(&mut self, space: Space) -> ChunkSet {
-        for torn in &self.torn {
-            self.written.remove(torn);
+        for torn in std::mem::take(&mut self.torn) {
+            self.forget(torn);
         }
-        self.torn.clear();
         self.sync();
         let mut found = ChunkSet::empty(self.content.shape(space).chunks);
         for chunk in self.written.iter().filter(|chunk| chunk.space == space) {

@@ -6,7 +6,7 @@
 
 mod links;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
@@ -82,6 +82,8 @@ pub struct Peer {
     pub me: Instance,
     /// What it wants of the outside; the world takes it.
     pub effects: Vec<Effect>,
+    /// What went beyond its limit, and how many bytes of it there are.
+    pub held_too_much: Option<(&'static str, usize)>,
     secret_key: [u8; 32],
     node: Node,
     node_deadline: Instant,
@@ -131,6 +133,7 @@ impl Peer {
         Self {
             me,
             effects: Vec::new(),
+            held_too_much: None,
             secret_key: config.secret_key,
             node: Node::new(now, rng.fork("node", 0), node),
             node_deadline: now,
@@ -280,7 +283,8 @@ impl Peer {
 
     fn add_link(&mut self, id: LinkId, setup: Setup, carrier: Carrier) {
         let deadline = Instant::NEVER;
-        let link = Link { setup, carrier, session: None, closed: false, deadline };
+        let asked = BTreeSet::new();
+        let link = Link { setup, carrier, session: None, closed: false, deadline, asked };
         let before = self.links.insert(id, link);
         assert!(before.is_none(), "the node used a link number twice: {id:?}");
     }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `plan` | the queue, and what scenarios plan |
 //! | `act` | inputs and ticks of machines |
+//! | `checks` | what must hold after each of them |
 //! | `hosts` | machines: their settings and their lives |
 //! | `seen` | what they have seen |
 //! | `application` | what a peer wants of its machine: disk, pipe, application |
@@ -20,12 +21,13 @@
 
 mod act;
 mod application;
+mod checks;
 mod clocks;
 mod hosts;
 mod plan;
 mod relay;
 mod seen;
-mod streams;
+pub(crate) mod streams;
 mod walls;
 mod wires;
 

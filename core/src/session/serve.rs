@@ -9,8 +9,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::close::Misbehaviour;
 use crate::id::{ChunkRef, ContentKey};
-use crate::limits::MAX_SEND_BACKLOG_BYTES;
-use crate::limits::{CHUNK_BYTES, MAX_INCOMING_REQUESTS, MAX_READS_PER_SESSION};
+use crate::limits::{
+    MAX_INCOMING_REQUESTS, MAX_READS_PER_SESSION, MAX_SEND_BACKLOG_BYTES, READ_BYTES,
+};
 use crate::wire::RequestId;
 
 /// The open requests of the peer.
@@ -96,11 +97,12 @@ impl Serving {
         Dropped::WasQueued
     }
 
-    /// The next chunk to read, if the backlog of unsent bytes leaves room for it.
+    /// The next chunk to read, if the backlog of unsent bytes leaves room for its whole frame, and
+    /// for those that are being read.
     pub(super) fn next_read(&mut self, unsent_bytes: usize) -> Option<Read> {
-        let coming = unsent_bytes + self.reading * CHUNK_BYTES;
+        let coming = unsent_bytes + (self.reading + 1) * READ_BYTES;
         // spec M21
-        if self.reading >= MAX_READS_PER_SESSION || coming >= MAX_SEND_BACKLOG_BYTES {
+        if self.reading >= MAX_READS_PER_SESSION || coming > MAX_SEND_BACKLOG_BYTES {
             return None;
         }
         // spec P14: in their order

@@ -1,17 +1,20 @@
 //! The links of a peer: their sessions, and the streams or circuits that carry them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use towpath_core::close::CloseReason;
 use towpath_core::id::LinkId;
+use towpath_core::limits::{MAX_SEND_BACKLOG_BYTES, RELAY_WINDOW_MAX_BYTES};
 use towpath_core::node;
 use towpath_core::output::Output;
 use towpath_core::relay::client;
 use towpath_core::session::{self, Session, Setup};
 use towpath_core::time::Instant;
+use towpath_core::wire::{Message, RequestId};
 
 use super::{Effect, Peer, Work};
+use crate::world::streams::WORDS_BYTES;
 
 /// What carries a link.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) struct Link {
     /// Its session is over; what is unsent is still sent.
     pub(super) closed: bool,
     pub(super) deadline: Instant,
+    /// Our requests that are not answered.
+    pub(super) asked: BTreeSet<RequestId>,
 }
 
 impl Peer {
@@ -44,6 +49,13 @@ impl Peer {
     #[must_use]
     pub fn links(&self) -> usize {
         self.links.len()
+    }
+
+    /// The most requests that are open on one link, and on all of them.
+    #[must_use]
+    pub fn open_requests(&self) -> (usize, usize) {
+        let open = || self.links.values().map(|link| link.asked.len());
+        (open().max().unwrap_or(0), open().sum())
     }
 
     /// What they are, for people.
@@ -82,6 +94,9 @@ impl Peer {
     pub(super) fn session(&mut self, now: Instant, id: LinkId, input: Option<session::Input>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(session) = &mut link.session else { return };
+        if let Some(session::Input::Command(session::Command::Request { request, .. })) = &input {
+            link.asked.insert(*request);
+        }
         if let Some(input) = input {
             session.handle_input(now, input);
         }
@@ -93,6 +108,15 @@ impl Peer {
                     break;
                 }
                 Output::Event(event) => {
+                    match &event {
+                        session::Event::Message(Message::Unavailable { request, .. }) => {
+                            link.asked.remove(request);
+                        }
+                        session::Event::Chunk { request, .. } if !link.asked.remove(request) => {
+                            self.held_too_much = Some(("is a chunk that nobody asked for", 1));
+                        }
+                        _ => {}
+                    }
                     if let session::Event::Closed(reason) = &event {
                         closed = true;
                         if let CloseReason::Misbehaved(rule) = reason {
@@ -116,6 +140,10 @@ impl Peer {
                     }
                     (session::Transmit::Send(bytes), Carrier::Circuit { unsent, .. }) => {
                         unsent.push_back(bytes);
+                        let waiting: usize = unsent.iter().map(Bytes::len).sum();
+                        if waiting > MAX_SEND_BACKLOG_BYTES + WORDS_BYTES {
+                            self.held_too_much = Some(("waits for a circuit", waiting));
+                        }
                     }
                     (session::Transmit::Read { max }, Carrier::Circuit { read, .. }) => *read = max,
                     (session::Transmit::CloseStream, Carrier::Circuit { .. }) => closed = true,
@@ -181,6 +209,12 @@ impl Peer {
 
     /// The relay says something of a circuit: its session may go on.
     pub(super) fn circuit_goes_on(&mut self, id: LinkId) {
+        if let Some(Link { carrier: Carrier::Circuit { unread, .. }, .. }) = self.links.get(&id) {
+            let waiting: usize = unread.iter().map(BytesMut::len).sum();
+            if waiting > RELAY_WINDOW_MAX_BYTES {
+                self.held_too_much = Some(("came through a circuit", waiting));
+            }
+        }
         self.circuit(id);
         self.forget_if_over(id);
     }

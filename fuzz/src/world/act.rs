@@ -61,6 +61,7 @@ impl World {
             self.plan_tick(host, deadline);
             return Ok(());
         }
+        self.check_ticks(host)?;
         let clock = self.clock(host);
         self.with(host, |peer| peer.tick(clock))
     }

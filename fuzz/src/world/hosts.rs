@@ -11,6 +11,7 @@ use towpath_core::node::{self, Failure, Sink};
 use towpath_core::path::Policy;
 use towpath_core::time::Instant;
 
+use super::checks::Ticks;
 use super::seen::Seen;
 use super::streams::Firewall;
 use super::{Ending, Happening, World, address_of};
@@ -21,9 +22,6 @@ use crate::pipe::Quality;
 
 /// How long a user waits who has learned to.
 const LONG_PATIENCE: Duration = Duration::from_secs(100);
-
-/// What may be received ahead of a pipe's reader.
-const MAX_AHEAD_BYTES: u64 = 16 << 20;
 
 /// What a host's user wants.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +118,7 @@ pub struct Host {
     /// How far its clock is ahead of the world's.
     pub(super) ahead: Duration,
     pub(super) tick_at: Instant,
+    pub(super) ticks: Ticks,
     pub(super) served: u64,
     pub(super) disk_free_at: Instant,
     /// Whether it does not start again.
@@ -193,6 +192,7 @@ impl Host {
             runs: 0,
             ahead: Duration::ZERO,
             tick_at: Instant::NEVER,
+            ticks: Ticks::default(),
             served: 0,
             disk_free_at: Instant::ZERO,
             is_over: false,
@@ -416,28 +416,6 @@ impl World {
             seen.add(&peer.progress(key));
         }
         seen
-    }
-
-    /// What must always hold of a host.
-    pub(super) fn check(&self, number: usize) -> Result<(), String> {
-        let host = &self.hosts[number];
-        let Some(peer) = &host.peer else { return Ok(()) };
-        for errand in &host.errands {
-            let Some(key) = errand.key else { continue };
-            let progress = peer.progress(key);
-            if progress.verified_bytes > errand.content.length_bytes() {
-                return Err(format!("host {number} counts more verified bytes than there are"));
-            }
-            if let Wish::Pipe(..) = errand.wish {
-                let ahead = progress.received_bytes.saturating_sub(errand.piped_bytes);
-                if ahead > MAX_AHEAD_BYTES + errand.disk.false_bytes {
-                    return Err(format!(
-                        "host {number} received {ahead} bytes ahead of its reader"
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

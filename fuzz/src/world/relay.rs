@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use towpath_core::close::CloseReason;
-use towpath_core::limits::RELAY_BACKLOG_BYTES;
+use towpath_core::limits::{
+    MAX_RELAY_PAYLOAD_BYTES, RELAY_BACKLOG_BYTES, RELAY_CONTROL_BACKLOG_BYTES,
+};
 use towpath_core::output::Output;
 use towpath_core::relay::client;
 use towpath_core::relay::hub::{self, ConnId, Hub};
@@ -25,6 +27,10 @@ use crate::pipe::Pipe;
 
 /// What may wait at a host for its WebSocket: the client's own limit, and some control frames.
 const MAX_WAITING_BYTES: usize = RELAY_BACKLOG_BYTES + (64 << 10);
+
+/// What may wait at the hub for a host's WebSocket.
+const MAX_HUB_WAITING_BYTES: usize =
+    RELAY_BACKLOG_BYTES + RELAY_CONTROL_BACKLOG_BYTES + MAX_RELAY_PAYLOAD_BYTES;
 
 /// How often an end of a WebSocket looks whether it can be told of.
 const RETRY: Duration = Duration::from_millis(20);
@@ -80,6 +86,8 @@ pub(super) struct Relay {
     next: u64,
     /// The hub says that a client broke this rule.
     accused: Option<&'static str>,
+    /// The most bytes that ever waited at the hub for one host.
+    most_waiting: usize,
     keys: Rng,
 }
 
@@ -97,6 +105,7 @@ impl Relay {
             by_host: BTreeMap::new(),
             next: 0,
             accused: None,
+            most_waiting: 0,
             keys,
         }
     }
@@ -387,6 +396,8 @@ impl World {
                     self.trace.bytes(&message);
                     if let Some(socket) = self.relay.sockets.get_mut(&conn) {
                         socket.to_host.put(message);
+                        let waiting = socket.to_host.waiting_bytes();
+                        self.relay.most_waiting = self.relay.most_waiting.max(waiting);
                     }
                     self.offer(Lane::Socket(conn, false));
                 }
@@ -406,6 +417,9 @@ impl World {
         let reserved = self.relay.hub.as_ref().map_or(0, |hub| hub.stats().reserved_bytes);
         if reserved > self.hub_budget_bytes {
             return Err(format!("the hub reserves {reserved} bytes"));
+        }
+        if self.relay.most_waiting > MAX_HUB_WAITING_BYTES {
+            return Err(format!("{} bytes wait at the hub for a host", self.relay.most_waiting));
         }
         match self.relay.accused {
             Some(rule) if !self.damaged => {

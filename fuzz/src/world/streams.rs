@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use towpath_core::id::LinkId;
-use towpath_core::limits::{MAX_SEND_BACKLOG_BYTES, READ_BYTES};
+use towpath_core::limits::MAX_SEND_BACKLOG_BYTES;
 use towpath_core::node;
 use towpath_core::path::DialError;
 use towpath_core::session;
@@ -35,6 +35,9 @@ pub(super) type Side = usize;
 
 /// Bytes that a shredded stream hands over one by one: both sides' handshakes, and what follows.
 const SHREDS: u32 = 2_500;
+
+/// What a session says beside chunks, in this world of small shares.
+pub(crate) const WORDS_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -211,7 +214,7 @@ impl World {
         let Some(stream) = self.streams.all.get_mut(&id) else { return Ok(()) };
         stream.pipes[side].put(bytes);
         let waiting = stream.pipes[side].waiting_bytes();
-        if waiting > MAX_SEND_BACKLOG_BYTES + READ_BYTES {
+        if waiting > MAX_SEND_BACKLOG_BYTES + WORDS_BYTES {
             return Err(format!("host {host}: {waiting} bytes wait for one stream"));
         }
         self.offer(Lane::Stream(id, side));
