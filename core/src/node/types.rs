@@ -372,8 +372,8 @@ pub enum Failure {
 /// Figures of one download, for progress displays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that are verified and stored, those of earlier runs included (of a folder that goes on,
-    /// those are estimated until it is whole: its chunks differ in length).
+    /// Bytes that are verified and stored, those of earlier runs included. Of a folder that goes on
+    /// those are estimated until it is whole, since its chunks differ in length.
     pub verified_bytes: u64,
     /// Chunk bytes that this run received over the network.
     pub received_bytes: u64,

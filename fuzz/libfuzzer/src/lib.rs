@@ -20,7 +20,7 @@ macro_rules! target {
     };
 }
 
-/// If `TOWPATH_SEEDS` names a folder: writes the seeds there, says how long inputs may be, and ends.
+/// If `TOWPATH_SEEDS` names a folder: writes the seeds there, says how long inputs may be, ends.
 ///
 /// # Panics
 /// If they cannot be written.
