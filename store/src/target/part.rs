@@ -31,6 +31,9 @@ pub(super) struct Part {
     tree: Arc<File>,
     fresh: bool,
     state: Mutex<State>,
+    /// Held while a chunk is written to a file of several. The system takes one writer of a file at
+    /// a time, and lets the others spin.
+    writer: Mutex<()>,
     /// A chunk that was being written is not any more.
     settled: Condvar,
 }
@@ -108,7 +111,8 @@ impl Part {
         };
         let state = State { have, nodes: Bits::new(nodes), writing: Vec::new(), waiters: 0 };
         let state = Mutex::new(state);
-        Self { space, shape, body, tree, fresh, state, settled: Condvar::new() }
+        let (writer, settled) = (Mutex::default(), Condvar::new());
+        Self { space, shape, body, tree, fresh, state, writer, settled }
     }
 
     pub(super) fn shape(&self) -> ContentsShape {
@@ -243,6 +247,7 @@ impl Part {
                 return Ok(());
             }
         }
+        let _writer = lock(&self.writer);
         file.write_all_at(data, offset)
     }
 
