@@ -13,12 +13,18 @@
 //! | `merkle` | proofs that may lie |
 //! | `websocket` | the tracker's frames |
 //! | `crypto` | handshakes, records, chunk frames |
+//! | `session` | a wire that changes bytes, a peer that says what it likes |
+//! | `relay` | a hub among hostile clients, a client at a hostile hub |
+//! | `store` | manifests that become files, what an earlier run left, a cache |
 
 mod crypto;
 mod feed;
 mod formats;
 mod merkle;
 mod names;
+mod relay;
+mod session;
+mod store;
 mod tracker;
 mod websocket;
 
@@ -26,6 +32,9 @@ pub use crypto::{chunk_frame, noise, record};
 pub use formats::{manifest, preamble, relay_frame, wire_message};
 pub use merkle::merkle;
 pub use names::{id, link, name, token};
+pub use relay::{hub, relay_client};
+pub use session::{session_frames, session_wire};
+pub use store::{manifest_to_disk, share_cache, target_resume};
 pub use tracker::{tracker_reply, tracker_request};
 pub use websocket::websocket;
 
@@ -47,15 +56,22 @@ pub struct Target {
 /// All targets.
 pub const ALL: &[Target] = &[
     target("chunk_frame", chunk_frame, crypto::chunk_frame_seeds, 64).heap(2 << 20),
+    target("hub", hub, relay::hub_seeds, 1024).heap(8 << 20),
     target("id", id, names::id_seeds, 256),
     target("link", link, names::link_seeds, 1024),
     target("manifest", manifest, formats::manifest_seeds, 4096),
+    target("manifest_to_disk", manifest_to_disk, store::folder_seeds, 1024).heap(8 << 20),
     target("merkle", merkle, merkle::seeds, 1024).heap(4 << 20),
     target("name", name, names::name_seeds, 1024),
     target("noise", noise, crypto::noise_seeds, 512),
     target("preamble", preamble, formats::preamble_seeds, 16),
     target("record", record, crypto::record_seeds, 512),
+    target("relay_client", relay_client, relay::client_seeds, 1024).heap(16 << 20),
     target("relay_frame", relay_frame, formats::relay_frame_seeds, 1024),
+    target("session_frames", session_frames, session::frames_seeds, 1024).heap(16 << 20),
+    target("session_wire", session_wire, session::wire_seeds, 1024),
+    target("share_cache", share_cache, store::cache_seeds, 512).heap(16 << 20),
+    target("target_resume", target_resume, store::resume_seeds, 512).heap(16 << 20),
     target("token", token, names::token_seeds, 512),
     target("tracker_reply", tracker_reply, tracker::reply_seeds, 4096),
     target("tracker_request", tracker_request, tracker::request_seeds, 4096),

@@ -1,0 +1,4 @@
+//! The target `hub` under libFuzzer.
+#![no_main]
+
+towpath_libfuzzer::target!("hub");
