@@ -12,6 +12,7 @@
 
 pub mod content;
 pub mod corpus;
+pub mod dice;
 pub mod disk;
 pub mod peer;
 pub mod pipe;

@@ -26,6 +26,7 @@ use std::time::Duration;
 use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
+use crate::dice::Dice;
 use crate::world::{Plant, World};
 
 /// Whoever vanished is given up by then: the relay waits longest, 70 s.
@@ -154,7 +155,27 @@ pub fn play_with(seed: u64, verbose: bool, plant: Option<Plant>) -> Result<Outco
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let mut rng = Rng::new(bytes);
-    let mut dice = rng.fork("scenario", 0);
+    let dice = Dice::new(rng.fork("scenario", 0));
+    play_thrown(rng, dice, verbose, plant)
+}
+
+/// Plays the scenario that these bytes choose, the first one the world's own randomness.
+///
+/// # Errors
+/// What did not hold.
+pub fn play_bytes(bytes: &[u8], verbose: bool) -> Result<Outcome, String> {
+    let (seed, bytes) = bytes.split_first().unwrap_or((&0, &[]));
+    let mut rng = Rng::new([*seed; 32]);
+    let dice = Dice::loaded(bytes, rng.fork("scenario", 0));
+    play_thrown(rng, dice, verbose, None)
+}
+
+fn play_thrown(
+    mut rng: Rng,
+    mut dice: Dice,
+    verbose: bool,
+    plant: Option<Plant>,
+) -> Result<Outcome, String> {
     let mut world = World::new(rng.fork("world", 0), hub_budget(&mut rng.fork("hub", 0)));
     world.verbose = verbose;
     world.plant = plant;

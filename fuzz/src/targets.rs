@@ -15,6 +15,7 @@
 //! | `crypto` | handshakes, records, chunk frames |
 //! | `session` | a wire that changes bytes, a peer that says what it likes |
 //! | `relay` | a hub among hostile clients, a client at a hostile hub |
+//! | `world` | scenarios of the simulated world |
 //! | `store` | manifests that become files, what an earlier run left, a cache |
 
 mod crypto;
@@ -27,6 +28,7 @@ mod session;
 mod store;
 mod tracker;
 mod websocket;
+mod world;
 
 pub use crypto::{chunk_frame, noise, record};
 pub use formats::{manifest, preamble, relay_frame, wire_message};
@@ -37,6 +39,7 @@ pub use session::{session_frames, session_wire};
 pub use store::{manifest_to_disk, share_cache, target_resume};
 pub use tracker::{tracker_reply, tracker_request};
 pub use websocket::websocket;
+pub use world::world;
 
 /// A target.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +80,7 @@ pub const ALL: &[Target] = &[
     target("tracker_request", tracker_request, tracker::request_seeds, 4096),
     target("websocket", websocket, websocket::seeds, 4096),
     target("wire_message", wire_message, formats::wire_message_seeds, 4200),
+    target("world", world, world::seeds, 512).heap(1 << 30),
 ];
 
 const fn target(

@@ -20,7 +20,7 @@ macro_rules! replay {
 replay! {
     chunk_frame hub id link manifest manifest_to_disk merkle name noise preamble record relay_client
     relay_frame session_frames session_wire share_cache target_resume token tracker_reply
-    tracker_request websocket wire_message
+    tracker_request websocket wire_message world
 }
 
 #[test]

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use towpath_core::path::Policy;
-use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
 use super::faults::{self, Faults};
 use super::{Scenario, Sort, special};
 use crate::content::Content;
+use crate::dice::Dice;
 use crate::pipe::Quality;
 use crate::world::{Firewall, Manners, Wish, World, address_of};
 
 const CHUNK: u64 = 256 * 1024;
 
 impl Scenario {
-    pub(super) fn draw(dice: &mut Rng, world: &mut World) -> Self {
+    pub(super) fn draw(dice: &mut Dice, world: &mut World) -> Self {
         match dice.below(20) {
             0 => Self::crowd(dice, world),
             1 | 2 => Self::limited(dice, world),
@@ -30,7 +30,7 @@ impl Scenario {
     }
 
     /// Anything: sharers of all manners, getters of all wishes, all networks, all faults.
-    fn mixed(dice: &mut Rng, world: &mut World) -> Self {
+    fn mixed(dice: &mut Dice, world: &mut World) -> Self {
         let contents = contents(dice, world);
         let sharers = 1 + small(dice, 3);
         let getters = 1 + small(dice, 4);
@@ -83,7 +83,7 @@ impl Scenario {
     }
 
     /// One sharer with a thin wire, ten getters that must help each other.
-    fn crowd(dice: &mut Rng, world: &mut World) -> Self {
+    fn crowd(dice: &mut Dice, world: &mut World) -> Self {
         *world.counts.entry("crowd").or_default() += 1;
         let length = 3_000_000 + dice.below(3_000_000);
         let content = file(dice, length);
@@ -108,7 +108,7 @@ impl Scenario {
     }
 
     /// One sharer, one getter, good networks, and a limit on one of them.
-    fn limited(dice: &mut Rng, world: &mut World) -> Self {
+    fn limited(dice: &mut Dice, world: &mut World) -> Self {
         *world.counts.entry("limited rate").or_default() += 1;
         let length = 2_000_000 + dice.below(6_000_000);
         let content = file(dice, length);
@@ -138,21 +138,21 @@ impl Scenario {
 }
 
 /// A file of so many bytes.
-pub(super) fn file(dice: &mut Rng, length: u64) -> Arc<Content> {
+pub(super) fn file(dice: &mut Dice, length: u64) -> Arc<Content> {
     let length = usize::try_from(length).expect("small");
     Arc::new(Content::file(&mut dice.fork("content", 0), length))
 }
 
-pub(super) fn within(dice: &mut Rng, millis: u64) -> Instant {
+pub(super) fn within(dice: &mut Dice, millis: u64) -> Instant {
     Instant::ZERO + Duration::from_micros(dice.below(millis * 1_000))
 }
 
-pub(super) fn small(dice: &mut Rng, bound: u64) -> usize {
+pub(super) fn small(dice: &mut Dice, bound: u64) -> usize {
     usize::try_from(dice.below(bound)).expect("small")
 }
 
 /// What is shared: one thing, or a few by the same people.
-fn contents(dice: &mut Rng, world: &mut World) -> Vec<Arc<Content>> {
+fn contents(dice: &mut Dice, world: &mut World) -> Vec<Arc<Content>> {
     let several = if dice.below(6) == 0 { 1 + dice.below(3) } else { 0 };
     if several > 0 {
         *world.counts.entry("several contents").or_default() += 1;
@@ -160,7 +160,7 @@ fn contents(dice: &mut Rng, world: &mut World) -> Vec<Arc<Content>> {
     (0..=several).map(|number| content(dice, world, number)).collect()
 }
 
-fn content(dice: &mut Rng, world: &mut World, number: u64) -> Arc<Content> {
+fn content(dice: &mut Dice, world: &mut World, number: u64) -> Arc<Content> {
     let mut rng = dice.fork("content", number);
     let mut content = if dice.below(4) == 0 {
         let lengths: Vec<usize> = (0..2 + dice.below(30)).map(|_| file_length(dice) / 4).collect();
@@ -175,7 +175,7 @@ fn content(dice: &mut Rng, world: &mut World, number: u64) -> Arc<Content> {
     Arc::new(content)
 }
 
-fn file_length(dice: &mut Rng) -> usize {
+fn file_length(dice: &mut Dice) -> usize {
     let length = match dice.below(6) {
         0 => dice.below(3),
         1 => CHUNK * dice.below(4) + dice.below(3),
@@ -186,7 +186,7 @@ fn file_length(dice: &mut Rng) -> usize {
     usize::try_from(length).expect("small")
 }
 
-pub(super) fn quality(dice: &mut Rng, world: &mut World) -> Quality {
+pub(super) fn quality(dice: &mut Dice, world: &mut World) -> Quality {
     let latency = match dice.below(3) {
         0 => Duration::from_micros(50 + dice.below(1_000)),
         1 => Duration::from_millis(1 + dice.below(30)),
@@ -201,7 +201,7 @@ pub(super) fn quality(dice: &mut Rng, world: &mut World) -> Quality {
     Quality { latency, up_bytes_per_second, down_bytes_per_second, losses_per_thousand }
 }
 
-fn rate(dice: &mut Rng) -> u64 {
+fn rate(dice: &mut Dice) -> u64 {
     match dice.below(3) {
         0 => 200_000 + dice.below(2_000_000),
         1 => 2_000_000 + dice.below(20_000_000),
@@ -209,7 +209,7 @@ fn rate(dice: &mut Rng) -> u64 {
     }
 }
 
-pub(super) fn firewall(dice: &mut Rng) -> Firewall {
+pub(super) fn firewall(dice: &mut Dice) -> Firewall {
     match dice.below(5) {
         0 => Firewall::Drop,
         1 => Firewall::Refuse,
@@ -217,7 +217,7 @@ pub(super) fn firewall(dice: &mut Rng) -> Firewall {
     }
 }
 
-fn manners(dice: &mut Rng) -> Manners {
+fn manners(dice: &mut Dice) -> Manners {
     match dice.below(16) {
         0 | 1 => Manners::FalseEvery(1 + dice.below(8)),
         2 => Manners::FalseProof(1 + dice.below(4)),
@@ -228,7 +228,7 @@ fn manners(dice: &mut Rng) -> Manners {
     }
 }
 
-fn wish(dice: &mut Rng, is_folder: bool) -> Wish {
+fn wish(dice: &mut Dice, is_folder: bool) -> Wish {
     let policy = match dice.below(8) {
         0 => Policy::Direct,
         1 => Policy::Relay,
@@ -244,7 +244,7 @@ fn wish(dice: &mut Rng, is_folder: bool) -> Wish {
 }
 
 /// A host may belong to a user who has another one, and announce addresses that are not its own.
-fn person(dice: &mut Rng, world: &mut World, host: usize) {
+fn person(dice: &mut Dice, world: &mut World, host: usize) {
     if host > 0 && dice.below(10) == 0 {
         let twin = small(dice, host as u64);
         world.hosts[host].config.secret_key = world.hosts[twin].config.secret_key;
@@ -265,7 +265,7 @@ fn person(dice: &mut Rng, world: &mut World, host: usize) {
 }
 
 /// What may be odd about a getter's machine or user.
-fn quirk(dice: &mut Rng, world: &mut World, host: usize, content: &Content) {
+fn quirk(dice: &mut Dice, world: &mut World, host: usize, content: &Content) {
     let getter = &mut world.hosts[host];
     let counted = match dice.below(16) {
         0 | 1 => {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
 use super::draw::within;
+use crate::dice::Dice;
 use crate::tracker::Mood;
 use crate::world::{Ending, Place, Restart, Wall, World};
 
@@ -20,7 +20,7 @@ pub(super) struct Faults {
 }
 
 /// Plans what goes wrong, all of it mended within the first minute.
-pub(super) fn draw(dice: &mut Rng, world: &mut World, sharers: usize) -> Faults {
+pub(super) fn draw(dice: &mut Dice, world: &mut World, sharers: usize) -> Faults {
     let mut faults = Faults::default();
     if dice.below(3) == 0 {
         return faults;
@@ -56,7 +56,7 @@ pub(super) fn mend(world: &mut World, at: Instant) {
 
 /// A host, its process, its disk or its clock.
 fn machine_fault(
-    dice: &mut Rng,
+    dice: &mut Dice,
     world: &mut World,
     sharers: usize,
     at: Instant,
@@ -93,7 +93,7 @@ fn machine_fault(
 }
 
 /// The network, the tracker or the hub.
-fn network_fault(dice: &mut Rng, world: &mut World, at: Instant, back: Instant) -> String {
+fn network_fault(dice: &mut Dice, world: &mut World, at: Instant, back: Instant) -> String {
     let host = any_host(dice, world);
     match dice.below(16) {
         0 => {
@@ -147,7 +147,7 @@ fn network_fault(dice: &mut Rng, world: &mut World, at: Instant, back: Instant) 
 }
 
 /// Some hosts, the tracker among them or not, cannot reach the others, or be reached by them.
-fn partition(dice: &mut Rng, world: &mut World, at: Instant, back: Instant) -> String {
+fn partition(dice: &mut Dice, world: &mut World, at: Instant, back: Instant) -> String {
     let mut sides = [BTreeSet::new(), BTreeSet::new()];
     for host in 0..world.hosts.len() {
         sides[usize::from(dice.below(2) == 0)].insert(Place::Host(host));
@@ -171,6 +171,6 @@ fn partition(dice: &mut Rng, world: &mut World, at: Instant, back: Instant) -> S
     format!("{at:?}: {wall:?}, one way: {one_way}, until {back:?}")
 }
 
-fn any_host(dice: &mut Rng, world: &World) -> usize {
+fn any_host(dice: &mut Dice, world: &World) -> usize {
     usize::try_from(dice.below(world.hosts.len() as u64)).expect("small")
 }

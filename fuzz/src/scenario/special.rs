@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use towpath_core::path::Policy;
-use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
 use super::draw::{file, firewall, quality, within};
 use super::faults::mend;
 use super::{Scenario, Sort};
+use crate::dice::Dice;
 use crate::pipe::Quality;
 use crate::world::{Ending, Wish, World};
 
@@ -17,7 +17,7 @@ use crate::world::{Ending, Wish, World};
 const KILLS: u64 = 20;
 
 /// One sharer, and one getter that is killed, or whose machine crashes, twenty times while it gets.
-pub(super) fn kills(dice: &mut Rng, world: &mut World) -> Scenario {
+pub(super) fn kills(dice: &mut Dice, world: &mut World) -> Scenario {
     let crashes = dice.below(2) == 0;
     let name = if crashes { "twenty crashes" } else { "twenty kills" };
     *world.counts.entry(name).or_default() += 1;
@@ -45,7 +45,7 @@ pub(super) fn kills(dice: &mut Rng, world: &mut World) -> Scenario {
 
 /// One sharer that leaves for good as soon as the others have everything together; a getter that
 /// comes later finds only them.
-pub(super) fn inherited(dice: &mut Rng, world: &mut World) -> Scenario {
+pub(super) fn inherited(dice: &mut Dice, world: &mut World) -> Scenario {
     let length = 1_000_000 + dice.below(5_000_000);
     let content = file(dice, length);
     let latency = Duration::from_millis(1 + dice.below(30));
@@ -77,11 +77,11 @@ pub(super) fn inherited(dice: &mut Rng, world: &mut World) -> Scenario {
 }
 
 /// One sharer and a getter or two with wires of 4 to 34 kB/s, as of modems and bad radio.
-pub(super) fn slow(dice: &mut Rng, world: &mut World) -> Scenario {
+pub(super) fn slow(dice: &mut Dice, world: &mut World) -> Scenario {
     *world.counts.entry("slow wires").or_default() += 1;
     let length = 1 + dice.below(600_000);
     let content = file(dice, length);
-    let wire = |dice: &mut Rng| Quality {
+    let wire = |dice: &mut Dice| Quality {
         latency: Duration::from_millis(20 + dice.below(300)),
         up_bytes_per_second: 4_000 + dice.below(30_000),
         down_bytes_per_second: 4_000 + dice.below(30_000),

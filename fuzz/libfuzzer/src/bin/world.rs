@@ -1,0 +1,4 @@
+//! The target `world` under libFuzzer.
+#![no_main]
+
+towpath_libfuzzer::target!("world");
