@@ -26,6 +26,9 @@ impl<K: Ord + Clone> Deadlines<K> {
         if self.by_key.get(&key) == Some(&at) {
             return;
         }
+        if planted!(LoseTimer) && self.by_key.contains_key(&key) {
+            return self.clear(&key);
+        }
         self.clear(&key);
         if at < Instant::NEVER {
             self.by_key.insert(key.clone(), at);

@@ -385,7 +385,9 @@ impl Download {
     // spec P15 and P15b
     fn found_false(&mut self, link: LinkId, chunk: u64) {
         self.settle(link, chunk);
-        self.drop_peer(link, DropReason::FalseChunk);
+        if !planted!(NoBlame) {
+            self.drop_peer(link, DropReason::FalseChunk);
+        }
         self.release(chunk);
         self.fill = Fill::All;
     }

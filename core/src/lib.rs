@@ -31,6 +31,21 @@
 
 extern crate alloc;
 
+/// Whether this fault is planted (`planted.rs`): `false` in everything but the simulated world.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($fault:ident) => {
+        $crate::planted::is($crate::planted::Fault::$fault)
+    };
+}
+/// Whether this fault is planted: none is.
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($fault:ident) => {
+        false
+    };
+}
+
 pub mod close;
 pub mod codec;
 pub mod counters;
@@ -47,9 +62,14 @@ pub mod name;
 pub mod node;
 pub mod output;
 pub mod path;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod relay;
 pub mod rng;
 pub mod session;
 pub mod time;
 pub mod tracker_api;
 pub mod wire;
+
+/// Whether faults can be planted in this build: products refuse to be built with one that can.
+pub const HAS_PLANTED_FAULTS: bool = cfg!(feature = "planted");

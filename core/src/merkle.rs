@@ -200,7 +200,7 @@ pub fn verify_range(
         node = if index & 1 == 0 { parent(node, *sibling) } else { parent(*sibling, node) };
         index >>= 1;
     }
-    (node == root).then_some(hash)
+    (node == root || planted!(BadProof)).then_some(hash)
 }
 
 /// The proof of a range, made from the data and the proof of the chunk that it lies in; `None` if

@@ -214,6 +214,12 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// Links that it knows: those that are being opened or closed included.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.links.table.len()
+    }
+
     /// What was dropped without an answer, by reason.
     #[must_use]
     pub const fn counters(&self) -> &Counters {

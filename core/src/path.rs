@@ -222,6 +222,7 @@ impl PathChooser {
             outputs: VecDeque::new(),
         };
         match chooser.config.policy {
+            Policy::Auto if planted!(RelayFirst) => chooser.leave_direct(Reason::NoAddress),
             Policy::Auto | Policy::Sequential | Policy::Direct => chooser.enter_dialling(),
             // spec P3
             Policy::Relay => chooser.leave_direct(Reason::RelayWanted),

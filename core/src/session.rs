@@ -217,6 +217,10 @@ impl Session {
     fn check_life(&mut self) {
         let token = self.rng.next_u64();
         let State::Open(open) = &mut self.state else { return };
+        if planted!(LeakLink) {
+            (self.heard, self.taken) = (self.now, self.now);
+            return;
+        }
         // spec S22b
         if self.now >= self.heard + LIVENESS_TIMEOUT {
             return self.closed(CloseReason::Timeout(Awaited::Liveness));
@@ -226,7 +230,9 @@ impl Session {
             return self.closed(CloseReason::Timeout(Awaited::Writable));
         }
         // spec S22: silent for KEEPALIVE_INTERVAL, and nothing waits
-        open.sender.message(&Message::Ping { token });
+        if !planted!(NoPing) {
+            open.sender.message(&Message::Ping { token });
+        }
         open.sender.shrink();
         open.serving.shrink();
         if open.receiver.awaited() == 0 {

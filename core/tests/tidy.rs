@@ -279,6 +279,25 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     all.map(|(at, _)| (at + 1, block_length(&lines[at..]))).collect()
 }
 
+/// Faults are planted in the simulated world and nowhere else: no other manifest names the feature,
+/// and the world itself has it only when asked.
+#[test]
+fn nobody_but_the_world_plants_faults() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("core lies in the workspace");
+    let mut named = Vec::new();
+    for entry in std::fs::read_dir(root).expect("the workspace is readable") {
+        let manifest = entry.expect("the workspace is readable").path().join("Cargo.toml");
+        let Ok(text) = std::fs::read_to_string(&manifest) else { continue };
+        if text.contains("planted") {
+            named.push(manifest);
+        }
+        assert!(!text.contains("default = [\"planted"), "planted by default");
+    }
+    named.sort();
+    assert_eq!(named, ["core", "fuzz"].map(|name| root.join(name).join("Cargo.toml")));
+    const { assert!(!towpath_core::HAS_PLANTED_FAULTS) };
+}
+
 #[test]
 fn the_reader_of_code_is_not_fooled() {
     let text = concat!(

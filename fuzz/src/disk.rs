@@ -16,6 +16,7 @@ use towpath_core::node::StoreResult;
 use towpath_core::rng::Rng;
 
 use crate::content::Content;
+use crate::world::Plant;
 
 /// What a crash took away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Disk {
     unsynced: Vec<ChunkRef>,
     torn: BTreeSet<ChunkRef>,
     written_bytes: u64,
+    /// What was there when the command started.
+    found: BTreeSet<ChunkRef>,
     /// Bytes that may still be written before the disk is full.
     pub room_bytes: u64,
     /// Bytes of chunks that were refused as false.
@@ -53,6 +56,7 @@ impl Disk {
             unsynced: Vec::new(),
             torn: BTreeSet::new(),
             written_bytes: 0,
+            found: BTreeSet::new(),
             room_bytes: u64::MAX,
             false_bytes: 0,
             torn_bytes: 0,
@@ -76,6 +80,9 @@ impl Disk {
         }
         if Some(data) != self.content.chunk(chunk) {
             return Err(format!("{chunk:?} was proven, and is not what was shared"));
+        }
+        if self.found.contains(&chunk) {
+            return Err(format!("{chunk:?} was fetched although it was there"));
         }
         let bytes = data.len() as u64;
         if self.room_bytes < bytes {
@@ -147,12 +154,18 @@ impl Disk {
     }
 
     /// What is there of a space after a start: every chunk whose bytes are right.
-    pub fn resume(&mut self, space: Space) -> ChunkSet {
-        for torn in std::mem::take(&mut self.torn) {
-            self.forget(torn);
+    pub fn resume(&mut self, space: Space, plant: Option<Plant>) -> ChunkSet {
+        if plant != Some(Plant::WrittenIsSynced) {
+            for torn in std::mem::take(&mut self.torn) {
+                self.forget(torn);
+            }
         }
         self.sync();
+        self.found.clone_from(&self.written);
         let mut found = ChunkSet::empty(self.content.shape(space).chunks);
+        if plant == Some(Plant::ForgottenJournal) {
+            return found;
+        }
         for chunk in self.written.iter().filter(|chunk| chunk.space == space) {
             found.insert(chunk.index);
         }

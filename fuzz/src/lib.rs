@@ -14,8 +14,11 @@ pub mod content;
 pub mod corpus;
 pub mod dice;
 pub mod disk;
+pub mod oracle;
 pub mod peer;
 pub mod pipe;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod scenario;
 pub mod search;
 pub mod speed;

@@ -45,6 +45,9 @@ struct World {
     /// Threads; as many as there are cores, unless told otherwise
     #[arg(long)]
     jobs: Option<usize>,
+    /// Plants a known fault and looks for the first seed that finds it; `list` names all faults
+    #[arg(long = "break", value_name = "NAME")]
+    fault: Option<String>,
 }
 
 /// With so many seeds everything that is expected must have happened.
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
         eprintln!("replay: {}", replay_command(current_seed()));
     }));
     match Cli::parse().command {
+        Command::World(World { fault: Some(name), seed, from, seeds, .. }) => {
+            break_world(&name, seed, from, seeds)
+        }
         Command::World(World { seed: Some(seed), .. }) => replay(seed),
         Command::World(args) => play_many(&args),
         Command::Speed => speed(),
@@ -109,6 +115,52 @@ fn speed() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(not(feature = "planted"))]
+fn break_world(_: &str, _: Option<u64>, _: u64, _: u64) -> ExitCode {
+    eprintln!("this build cannot plant faults; build with --features planted");
+    ExitCode::FAILURE
+}
+
+/// Plays seeds with a fault until one finds it, or one seed alone.
+#[cfg(feature = "planted")]
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+fn break_world(name: &str, seed: Option<u64>, from: u64, seeds: u64) -> ExitCode {
+    use towpath_fuzz::planted;
+    // What fails is told below, with its seed.
+    std::panic::set_hook(Box::new(|_| ()));
+    if name == "list" {
+        for planted in planted::ALL {
+            println!("{:18} {}", planted.name, planted.about);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let Some(planted) = planted::find(name) else {
+        eprintln!("there is no fault {name}; --break list names all");
+        return ExitCode::FAILURE;
+    };
+    if let Some(seed) = seed {
+        let played = planted.play(seed, true);
+        match &played {
+            Ok(_) => println!("seed {seed} does not find {name}"),
+            Err(message) => println!("seed {seed} FAILS: {message}"),
+        }
+        return if played.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    for seed in from..from.saturating_add(seeds) {
+        if let Err(message) = planted.play(seed, false) {
+            let first = message.lines().next().unwrap_or_default();
+            println!("{name}: seed {seed} finds it: {first}");
+            println!(
+                "  replay: cargo run --profile quick -p towpath-fuzz --features planted -- \
+                 world --break {name} --seed {seed}"
+            );
+            return ExitCode::SUCCESS;
+        }
+    }
+    println!("{name}: not found in {seeds} seeds from {from} on");
+    ExitCode::FAILURE
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]

@@ -22,6 +22,7 @@ use towpath_core::tracker_api::Request;
 use towpath_core::wire::RequestId;
 
 use self::links::{Carrier, Link, circuit};
+use crate::oracle::Oracle;
 
 /// What a peer wants of the outside.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub enum Effect {
     Tell(Event),
     /// A session ended because the other side broke this rule.
     Accuse(&'static str),
+    /// A session ended because the other side was not heard of any more.
+    GiveUp,
 }
 
 /// What comes to a peer.
@@ -84,6 +87,8 @@ pub struct Peer {
     pub effects: Vec<Effect>,
     /// What went beyond its limit, and how many bytes of it there are.
     pub held_too_much: Option<(&'static str, usize)>,
+    /// Who watches it.
+    pub oracle: Oracle,
     secret_key: [u8; 32],
     node: Node,
     node_deadline: Instant,
@@ -134,6 +139,7 @@ impl Peer {
             me,
             effects: Vec::new(),
             held_too_much: None,
+            oracle: Oracle::default(),
             secret_key: config.secret_key,
             node: Node::new(now, rng.fork("node", 0), node),
             node_deadline: now,
@@ -196,8 +202,10 @@ impl Peer {
                     if let node::Input::DialFailed { link, .. } = &input {
                         self.links.remove(link);
                     }
+                    let news = Oracle::news(&input);
                     self.node.handle_input(now, input);
                     self.drain_node();
+                    self.oracle.check(news);
                 }
                 Work::Client(input) => {
                     self.client.handle_input(now, input);
@@ -264,6 +272,7 @@ impl Peer {
                 }
             },
             node::Transmit::Session { link, command } => {
+                self.oracle.commanded(link, &command);
                 self.work.push_back(Work::Session(link, session::Input::Command(command)));
             }
             node::Transmit::Call { call, request, token } => {

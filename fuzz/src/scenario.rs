@@ -93,6 +93,7 @@ pub const EXPECTED: &[&str] = &[
     "torn journal",
     "tracker down",
     "tracker in a mood",
+    "trickle",
     "twenty crashes",
     "twenty kills",
     "uneven wires",
@@ -230,6 +231,7 @@ impl Scenario {
         }
         world.run(world.now + CALM_AFTER, |_| false)?;
         world.check_calm()?;
+        self.judge_life(world)?;
         for host in 0..self.sharers {
             world.quit_now(host);
         }

@@ -46,6 +46,7 @@ use towpath_core::wire::RequestId;
 use self::application::Arrived;
 use self::plan::Planned;
 use crate::content::Content;
+use crate::oracle::Watch;
 use crate::peer::{Config, Peer, Work};
 use crate::pipe::Quality;
 use crate::trace::Trace;
@@ -122,7 +123,14 @@ pub enum Plant {
     NoSent,
     /// A piece is lost now and then, and not sent again.
     LostPieces,
+    /// A disk has forgotten what it holds when the command starts again.
+    ForgottenJournal,
+    /// After a crash a disk believes that what was written was synced.
+    WrittenIsSynced,
 }
+
+/// More happenings than any scenario needs: whoever makes them turns in a circle.
+const MAX_HAPPENINGS: u64 = 20_000_000;
 
 /// The world.
 pub struct World {
@@ -162,6 +170,7 @@ pub struct World {
     wires: wires::Wires,
     walls: walls::Walls,
     tracker_up: bool,
+    watch: Watch,
 }
 
 impl World {
@@ -194,6 +203,7 @@ impl World {
             wires: wires::Wires::default(),
             walls: walls::Walls::default(),
             tracker_up: false,
+            watch: Watch::default(),
         };
         world.tracker(true);
         world
@@ -238,6 +248,11 @@ impl World {
             if self.queue.peek().is_none_or(|planned| planned.at > end) {
                 self.now = end;
                 return Ok(());
+            }
+            if self.numbers > MAX_HAPPENINGS {
+                return Err(format!(
+                    "{MAX_HAPPENINGS} things happened: somebody turns in a circle"
+                ));
             }
             let Some(planned) = self.queue.pop() else { return Ok(()) };
             self.now = planned.at;

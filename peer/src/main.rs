@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+const _: () = assert!(!towpath_core::HAS_PLANTED_FAULTS, "faults are for the simulated world");
+
 /// glibc's allocator gives its heap back after every burst, which costs the relay half its speed.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

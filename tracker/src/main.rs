@@ -10,6 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use towpath_tracker::{Config, Limits, Listen, StartError, Tls, Tracker};
 use tracing_subscriber::filter::LevelFilter;
 
+const _: () = assert!(!towpath_core::HAS_PLANTED_FAULTS, "faults are for the simulated world");
+
 // glibc's allocator gives its top back after every burst, which halves the relay's throughput.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -219,7 +219,8 @@ impl Handshake {
         handshake_hash.copy_from_slice(state.get_handshake_hash());
         let mut keys = state.dangerously_get_raw_split();
         let first = RecordCipher::new(self.suite, &keys.0);
-        let second = RecordCipher::new(self.suite, &keys.1);
+        let second =
+            RecordCipher::new(self.suite, if planted!(OneKey) { &keys.0 } else { &keys.1 });
         keys.0.zeroize();
         keys.1.zeroize();
         // spec S17: the first key is the initiator's

@@ -53,6 +53,9 @@ impl RecordCipher {
     #[must_use]
     pub fn seal(&mut self, data: &mut [u8]) -> [u8; TAG_BYTES] {
         let tag = self.key.seal(self.counter, &[], data);
+        if planted!(NeverRekey) {
+            self.rekey_every = u64::MAX;
+        }
         self.advance();
         tag
     }
@@ -78,6 +81,9 @@ impl RecordCipher {
     }
 
     fn advance(&mut self) {
+        if planted!(ReuseNonce) && self.counter == 40 {
+            return;
+        }
         self.counter += 1;
         assert!(self.counter < u64::MAX, "a direction never carries 2^64 records");
         // spec S20: the counter goes on

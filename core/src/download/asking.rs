@@ -178,6 +178,9 @@ impl Download {
     /// Nobody needs to send this chunk any more.
     // spec P23
     pub(super) fn cancel_askers(&mut self, chunk: u64) {
+        if planted!(NoCancel) {
+            return;
+        }
         let Some(flight) = self.flights.get_mut(&chunk) else { return };
         for (link, number) in core::mem::take(&mut flight.askers) {
             self.end_request(link, number, true);

@@ -179,7 +179,9 @@ impl Download {
 
     /// The peer is gone, or must not be used any more; its chunks are asked elsewhere.
     pub(super) fn remove_peer(&mut self, link: LinkId, cancel: bool) {
-        self.take_requests(link, cancel);
+        if !planted!(LoseRequests) {
+            self.take_requests(link, cancel);
+        }
         let Some(peer) = self.peers.remove(&link) else { return };
         self.forget_set(&peer.has);
         self.deadlines.clear(&Wake::Silent(link));

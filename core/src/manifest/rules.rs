@@ -82,6 +82,7 @@ fn check_path(path: &[u8]) -> Result<(), DecodeError> {
         // spec C17c
         match name {
             b"" => return Err(DecodeError("path_empty_component")),
+            b".." if planted!(FollowDots) => {}
             b"." | b".." => return Err(DecodeError("path_dot_component")),
             name if name.len() > MAX_NAME_BYTES => return Err(DecodeError("name_too_long")),
             _ => {}
@@ -189,6 +190,9 @@ impl Rules {
         }
         let under_last = !self.last.is_empty() && is_above(self.last.len());
         let last_is_folder = self.open.last() == Some(&self.last.len());
+        if under_last && planted!(FollowLink) {
+            return Ok(open);
+        }
         if under_last && !last_is_folder {
             return Err(DecodeError("parent_not_folder"));
         }

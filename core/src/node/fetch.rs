@@ -202,7 +202,7 @@ impl Node {
         let Some((path, from)) = self.links.up(link) else { return };
         // A cancelled one may be welcome all the same: it was asked elsewhere only because it was
         // slow.
-        let Asked { content: key, chunk, cancelled: _ } = asked;
+        let Asked { content: key, chunk, cancelled } = asked;
         let wanted = self.chunk_ref(key, chunk.index) == Some(chunk) && !self.holds(key, chunk);
         let Some(fetch) = self.fetch_mut(key) else {
             return self.command(link, Command::Recycle(data));
@@ -215,7 +215,14 @@ impl Node {
             return self.command(link, Command::Recycle(data));
         }
         fetch.storing.insert((chunk, link), Storing { from, bytes });
+        if cancelled && let Some(request) = self.links.cancel(link, key, chunk) {
+            // Asked again of the same peer since: it need not come twice.
+            self.say(link, Message::Cancel { request });
+        }
         self.tell_download(key, download::Input::Arrived(link, chunk.index, bytes));
+        if planted!(CountEarly) {
+            self.tell_download(key, download::Input::Stored(link, chunk.index));
+        }
         self.transmit(Transmit::StoreChunk { content: key, chunk, link, proof, data });
     }
 
@@ -260,7 +267,9 @@ impl Node {
                 self.recycle(key, link, buffer);
                 let input = download::Input::False(link, chunk.index, storing.bytes);
                 self.tell_download(key, input);
-                self.on_liar(key, storing.from);
+                if !planted!(NoBlame) {
+                    self.on_liar(key, storing.from);
+                }
             }
             StoreResult::Failed(why) => {
                 self.recycle(key, link, buffer);

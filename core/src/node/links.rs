@@ -370,6 +370,7 @@ impl Node {
                 self.on_handshake_failed(dialled, reason);
             }
             (State::Connecting, Origin::Theirs(_)) | (State::Closing, _) => self.forget_link(id),
+            (State::Up { .. }, _) if planted!(IgnoreClosed) => {}
             (State::Up { .. }, _) => {
                 self.detach(id, reason);
                 self.forget_link(id);

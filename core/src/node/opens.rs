@@ -133,7 +133,7 @@ impl Node {
             given,
         );
         // spec C13: is it the share that the link means?
-        let meant = descriptor.locator(secret) == content.locator;
+        let meant = descriptor.locator(secret) == content.locator || planted!(BelieveLength);
         // spec M8 and M8b
         if !proven || !meant || !is_fetchable(&descriptor) {
             self.counters.count("not_the_share");
@@ -253,6 +253,7 @@ impl Node {
         let State::Up { instance: _, hash } = link.state else { return };
         // spec M7 and M7b: both proofs are computed in every case
         let proven = proof::check(secret, proof::REQUESTER, locator, &hash, given);
+        let proven = proven || planted!(NoProof);
         let answer = proof::make(secret, proof::SEEDER, locator, &hash);
         if link.opened.contains_key(&handle) {
             return self.misbehaved(id, "handle_used_twice");

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 
 use super::contents::Content;
 use super::have::Holding;
+use super::opens::Opened;
 use super::{Event, Failure, Node, Timer};
 use crate::id::{ChunkRef, ContentKey, Instance, LinkId, Space};
 use crate::limiter::Limiter;
@@ -76,6 +77,12 @@ impl Node {
         chunk: ChunkRef,
     ) {
         let Some(link) = self.links.up_mut(id) else { return };
+        if planted!(ServeUnopened)
+            && let Some(key) = self.contents.keys().next()
+        {
+            let served = Opened { content: *key, withdrawn: false, complete: false };
+            link.opened.entry(handle).or_insert(served);
+        }
         let Some(opened) = link.opened.get(&handle) else {
             // spec M9
             return self.misbehaved(id, "request_of_unopened_share");

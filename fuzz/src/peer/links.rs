@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use towpath_core::close::CloseReason;
+use towpath_core::close::{Awaited, CloseReason};
 use towpath_core::id::LinkId;
 use towpath_core::limits::{MAX_SEND_BACKLOG_BYTES, RELAY_WINDOW_MAX_BYTES};
 use towpath_core::node;
@@ -45,10 +45,10 @@ pub(super) struct Link {
 }
 
 impl Peer {
-    /// Links that it has.
+    /// Links that it has, or that its node believes to have.
     #[must_use]
     pub fn links(&self) -> usize {
-        self.links.len()
+        self.links.len().max(self.node.link_count())
     }
 
     /// The most requests that are open on one link, and on all of them.
@@ -117,10 +117,20 @@ impl Peer {
                         }
                         _ => {}
                     }
+                    self.oracle.came(id, &event);
                     if let session::Event::Closed(reason) = &event {
                         closed = true;
-                        if let CloseReason::Misbehaved(rule) = reason {
-                            self.effects.push(Effect::Accuse(rule.0));
+                        match reason {
+                            CloseReason::Misbehaved(rule) => {
+                                self.effects.push(Effect::Accuse(rule.0));
+                            }
+                            CloseReason::Timeout(Awaited::Liveness) => {
+                                self.effects.push(Effect::GiveUp);
+                            }
+                            CloseReason::Timeout(_)
+                            | CloseReason::Local(_)
+                            | CloseReason::Remote(_)
+                            | CloseReason::Incompatible(_) => {}
                         }
                     }
                     self.work.push_back(Work::Node(node::Input::Session { link: id, event }));
@@ -130,6 +140,7 @@ impl Peer {
                         self.effects.push(Effect::ReadChunk(id, request, content, chunk));
                     }
                     (session::Transmit::Send(bytes), Carrier::Tcp) => {
+                        self.oracle.sent(id, &link.setup.role, &bytes);
                         self.effects.push(Effect::Write(id, bytes));
                     }
                     (session::Transmit::Read { max }, Carrier::Tcp) => {
@@ -139,6 +150,7 @@ impl Peer {
                         self.effects.push(Effect::Close(id));
                     }
                     (session::Transmit::Send(bytes), Carrier::Circuit { unsent, .. }) => {
+                        self.oracle.sent(id, &link.setup.role, &bytes);
                         unsent.push_back(bytes);
                         let waiting: usize = unsent.iter().map(Bytes::len).sum();
                         if waiting > MAX_SEND_BACKLOG_BYTES + WORDS_BYTES {

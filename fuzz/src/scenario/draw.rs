@@ -21,6 +21,7 @@ impl Scenario {
     pub(super) fn draw(dice: &mut Dice, world: &mut World) -> Self {
         match dice.below(20) {
             0 => Self::crowd(dice, world),
+            1 if dice.below(2) == 0 => special::trickle(dice, world),
             1 | 2 => Self::limited(dice, world),
             3 => special::kills(dice, world),
             4 => special::inherited(dice, world),

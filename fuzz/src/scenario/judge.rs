@@ -31,6 +31,7 @@ impl Scenario {
             }
         }
         self.judge_goodbyes(world)?;
+        self.judge_life(world)?;
         self.judge_time(world)?;
         match self.sort {
             Sort::Mixed | Sort::Slow | Sort::Inherited => Ok(()),
@@ -168,6 +169,20 @@ impl Scenario {
             };
             if !has_reason {
                 return Err(format!("host {number} failed without a reason: {failure:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nothing went wrong, nobody who is there is given up.
+    pub(super) fn judge_life(&self, world: &World) -> Result<(), String> {
+        for (number, host) in world.hosts.iter().enumerate() {
+            if self.faults.is_empty() && host.gave_up > 0 {
+                let gave_up = host.gave_up;
+                return Err(format!("host {number} gave {gave_up} links up, and all were there"));
+            }
+            if self.faults.is_empty() && host.given_up_by_hub > 0 {
+                return Err(format!("the hub gave host {number} up, which was there"));
             }
         }
         Ok(())

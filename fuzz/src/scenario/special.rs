@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use towpath_core::limits::CHUNK_BYTES;
 use towpath_core::path::Policy;
 use towpath_core::time::Instant;
 
@@ -106,4 +107,19 @@ pub(super) fn slow(dice: &mut Dice, world: &mut World) -> Scenario {
         mend(world, at);
     }
     scenario
+}
+
+/// Three chunks at so low a rate that the link says nothing for a minute between them.
+pub(super) fn trickle(dice: &mut Dice, world: &mut World) -> Scenario {
+    *world.counts.entry("trickle").or_default() += 1;
+    let length = 2 * CHUNK_BYTES as u64 + 1 + dice.below(CHUNK_BYTES as u64);
+    let content = file(dice, length);
+    let good = Quality::even(Duration::from_millis(1 + dice.below(50)), 125_000_000);
+    let sharer = world.add(Wish::Share, good, &content);
+    let policy = if dice.below(2) == 0 { Policy::Relay } else { Policy::Auto };
+    let getter = world.add(Wish::Get(policy), good, &content);
+    world.hosts[getter].config.limit_down = Some(3_000 + dice.below(3_000));
+    world.start_at(Instant::ZERO, sharer);
+    world.start_at(Instant::ZERO + Duration::from_secs(1), getter);
+    Scenario::without_faults(Sort::Limited, BTreeSet::from([getter]))
 }

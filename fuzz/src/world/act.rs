@@ -89,6 +89,7 @@ impl World {
         act(peer);
         let deadline = peer.deadline();
         let effects = std::mem::take(&mut peer.effects);
+        self.watch.look(&mut peer.oracle).map_err(|why| format!("host {host} {why}"))?;
         let epoch = self.hosts[host].epoch;
         for effect in effects {
             if self.hosts[host].epoch != epoch {

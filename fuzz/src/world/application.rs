@@ -115,6 +115,7 @@ impl World {
             }
             Effect::Tell(event) => self.tell(host, epoch, event)?,
             Effect::Accuse(rule) => self.accuse(host, rule)?,
+            Effect::GiveUp => self.hosts[host].gave_up += 1,
         }
         Ok(())
     }
@@ -302,10 +303,11 @@ impl World {
         content: ContentKey,
         space: Space,
     ) -> Result<(), String> {
+        let plant = self.plant;
         let errand = self.hosts[number].old_errand(content);
         let have = match errand.wish {
             Wish::Share => return Err("a sharer asked what it shares".into()),
-            Wish::Get(_) => errand.disk.resume(space),
+            Wish::Get(_) => errand.disk.resume(space, plant),
             Wish::Pipe(..) => ChunkSet::empty(errand.content.shape(space).chunks),
         };
         let shape = errand.content.shape(space);

@@ -112,6 +112,10 @@ pub struct Host {
     pub(super) peer: Option<Peer>,
     /// Bytes that have left over its wire.
     pub(crate) sent_bytes: u64,
+    /// Links that it gave up because nothing was heard.
+    pub(crate) gave_up: u64,
+    /// How often the hub gave it up although it was there.
+    pub(crate) given_up_by_hub: u64,
     pub(super) epoch: u32,
     /// How often any of its errands was begun.
     runs: u32,
@@ -188,6 +192,8 @@ impl Host {
             config,
             peer: None,
             sent_bytes: 0,
+            gave_up: 0,
+            given_up_by_hub: 0,
             epoch: 0,
             runs: 0,
             ahead: Duration::ZERO,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use towpath_core::close::CloseReason;
+use towpath_core::close::{Awaited, CloseReason};
 use towpath_core::limits::{
     MAX_RELAY_PAYLOAD_BYTES, RELAY_BACKLOG_BYTES, RELAY_CONTROL_BACKLOG_BYTES,
 };
@@ -403,12 +403,25 @@ impl World {
                 }
                 Output::Transmit(hub::Transmit::Close { conn, reason }) => {
                     self.count("hub closed a connection");
-                    if let CloseReason::Misbehaved(rule) = reason {
-                        self.relay.accused = Some(rule.0);
+                    match reason {
+                        CloseReason::Misbehaved(rule) => self.relay.accused = Some(rule.0),
+                        CloseReason::Timeout(Awaited::Liveness) => self.hub_gives_up(conn),
+                        CloseReason::Timeout(_)
+                        | CloseReason::Local(_)
+                        | CloseReason::Remote(_)
+                        | CloseReason::Incompatible(_) => {}
                     }
                     self.lose_socket(conn, "the relay closed the connection");
                 }
             }
+        }
+    }
+
+    /// The hub has not heard of a host for long: it must have been away.
+    fn hub_gives_up(&mut self, conn: ConnId) {
+        if let Some(socket) = self.relay.sockets.get(&conn) {
+            let host = &mut self.hosts[socket.host];
+            host.given_up_by_hub += u64::from(!socket.dead && host.frozen.is_none());
         }
     }
 

@@ -69,6 +69,7 @@ impl Client {
                 let bytes = known.sending.give_back(bytes);
                 online.control.push_back(ToHub::Returned { circuit, bytes });
             }
+            ToClient::Ping { .. } if planted!(NoPong) => {}
             ToClient::Ping { nonce } => online.control.push_back(ToHub::Pong { nonce }),
             ToClient::Pong { nonce: _ } => {}
             ToClient::Goodbye { reason } => return Err(self.on_goodbye(reason)),

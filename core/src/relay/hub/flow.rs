@@ -211,6 +211,7 @@ impl Ledger {
             return 0;
         }
         let room = self.growth_bytes().saturating_sub(self.reserved_bytes);
+        let room = if planted!(OverBudget) { missing } else { room };
         let add = missing.min(MIN.saturating_sub(held) + room);
         if add < MIN / 4 {
             return 0;

@@ -90,7 +90,7 @@ impl Hub {
         let round_trip = self.connections.get(&sender).map_or(RELAY_RTT_MAX, |c| c.round_trip);
         let flow = &mut circuit.flows[key.from as usize];
         let woke = self.ledger.drained(flow, cost, self.now, round_trip);
-        if circuit.state != State::Open {
+        if circuit.state != State::Open || planted!(NoNewGrant) {
             return;
         }
         self.grant(key);
