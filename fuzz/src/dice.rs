@@ -31,7 +31,8 @@ impl Dice {
             self.bytes.clear();
             return self.rng.below(bound);
         };
-        let number = self.bytes.drain(rest..).fold(0, |number, byte| number << 8 | u64::from(byte));
+        let thrown = self.bytes.drain(rest..).rev();
+        let number = thrown.fold(0, |number, byte| number << 8 | u64::from(byte));
         number.checked_rem(bound).unwrap_or(0)
     }
 

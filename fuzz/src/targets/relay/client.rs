@@ -1,5 +1,5 @@
-//! A relay's client, its node and sessions, and a hub that has keys and no manners. Whatever the hub
-//! grants is counted: the client stays within it.
+//! A relay's client, its node and sessions, and a hub that has keys and no manners. Whatever the
+//! hub grants is counted: the client stays within it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
