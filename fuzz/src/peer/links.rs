@@ -120,18 +120,7 @@ impl Peer {
                     self.oracle.came(id, &event);
                     if let session::Event::Closed(reason) = &event {
                         closed = true;
-                        match reason {
-                            CloseReason::Misbehaved(rule) => {
-                                self.effects.push(Effect::Accuse(rule.0));
-                            }
-                            CloseReason::Timeout(Awaited::Liveness) => {
-                                self.effects.push(Effect::GiveUp);
-                            }
-                            CloseReason::Timeout(_)
-                            | CloseReason::Local(_)
-                            | CloseReason::Remote(_)
-                            | CloseReason::Incompatible(_) => {}
-                        }
+                        self.effects.extend(verdict(reason));
                     }
                     self.work.push_back(Work::Node(node::Input::Session { link: id, event }));
                 }
@@ -229,6 +218,18 @@ impl Peer {
         }
         self.circuit(id);
         self.forget_if_over(id);
+    }
+}
+
+/// What the end of a session says of the other side.
+const fn verdict(reason: &CloseReason) -> Option<Effect> {
+    match reason {
+        CloseReason::Misbehaved(rule) => Some(Effect::Accuse(rule.0)),
+        CloseReason::Timeout(Awaited::Liveness) => Some(Effect::GiveUp),
+        CloseReason::Timeout(_)
+        | CloseReason::Local(_)
+        | CloseReason::Remote(_)
+        | CloseReason::Incompatible(_) => None,
     }
 }
 
