@@ -22,7 +22,8 @@
 //! # The end ([`asking`]; P21 to P23)
 //! A peer for which nothing is left may be asked for a chunk that another one was asked for, if it
 //! is likely to bring it sooner: the last of the longest queue. What arrives first cancels the
-//! other.
+//! other. And a chunk that was asked of a peer that has everything moves to another one that has it
+//! now and is nearer (P26).
 //!
 //! # Blame ([`peers`]; P15 to P20)
 //! A false chunk drops its sender. A peer silent for [`REQUEST_TIMEOUT`] loses its requests and

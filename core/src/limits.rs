@@ -200,6 +200,11 @@ pub const MAX_HAVE_BYTES_PER_SESSION: u64 = 16 * 1024 * 1024;
 pub const MAX_EARLY_HAVE_BYTES: usize = 256 * 1024;
 /// Chunks that a session was told to serve and has not served: as many as its reads, and the next.
 pub const MAX_SERVES_PER_LINK: usize = 8;
+/// What a chunk costs its receiver's share of the upload beside its bytes: reading it, its proof.
+pub const SERVE_COST_BYTES: u64 = 1_024;
+/// False first chunks of peers that came by themselves, after which a download asks nobody in return
+/// any more: keys are free, and this bounds what they waste to 2 MiB.
+pub const MAX_LIES_IN_RETURN: u32 = 8;
 /// New chunks are told to receivers at once when so many wait; a timer tells fewer.
 pub const MAX_UNTOLD_CHUNKS: usize = 8 * 1024;
 /// Receivers of one share that are counted.
@@ -229,7 +234,10 @@ pub const TELL_INTERVAL: Duration = Duration::from_millis(250);
 pub const LOOKUP_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// See [`LOOKUP_INTERVAL_MIN`].
 pub const LOOKUP_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// The tracker is asked for more peers this often while some are there.
+/// The tracker is asked for more peers so soon after the first one is there, and then after pauses
+/// that double: those who begin together find each other before much is sent twice.
+pub const LOOKUP_INTERVAL_FIRST: Duration = Duration::from_secs(1);
+/// The longest such pause.
 pub const LOOKUP_INTERVAL_BUSY: Duration = Duration::from_secs(15);
 /// The first and the longest wait after a failed call to the tracker.
 pub const TRACKER_BACKOFF_MIN: Duration = Duration::from_secs(1);

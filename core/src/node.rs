@@ -39,7 +39,9 @@
 //! | `peers` | lookups, candidates, path choosers |
 //! | `links` | links from stream to end; two links to one instance; limits on strangers |
 //! | `opens` | the proof that opens a share, from both sides |
+//! | `returns` | asking those who fetch from us |
 //! | `serve` | requests of others, the limit on uploads, receivers, telling of new chunks |
+//! | `turns` | whose turn it is to be sent a chunk |
 //! | `have` | sets of chunks |
 
 mod announce;
@@ -49,9 +51,11 @@ mod have;
 mod links;
 mod opens;
 mod peers;
+mod returns;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod types;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

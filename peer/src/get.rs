@@ -192,7 +192,10 @@ impl Fetch<'_> {
                     "reason": reason.to_string(),
                 }));
                 report.say(&format!("{}: {path}, {reason}", peer.short()));
-                self.reason = Some((path, reason));
+                // Who came by itself does not explain how the others were reached.
+                if reason != Reason::PeerCame || self.reason.is_none() {
+                    self.reason = Some((path, reason));
+                }
             }
             Event::Unreachable { peer, reason, .. } => {
                 let line = format!("{}: not reachable: {reason}", peer.short());

@@ -57,7 +57,7 @@ impl Download {
     }
 
     /// What a chunk that is asked now is likely to have.
-    fn chunk_bytes(&self) -> u64 {
+    pub(super) fn chunk_bytes(&self) -> u64 {
         self.recent_bytes.unwrap_or(self.mean_bytes)
     }
 
@@ -124,7 +124,7 @@ impl Download {
         flight.is_some_and(|flight| flight.askers.len() == 1 && flight.storing == 0)
     }
 
-    fn request(&mut self, link: LinkId, chunk: u64, copy: bool) {
+    pub(super) fn request(&mut self, link: LinkId, chunk: u64, copy: bool) {
         let bytes = self.chunk_bytes();
         let number = self.next_request;
         let Some(peer) = self.peers.get_mut(&link) else { return };

@@ -155,8 +155,38 @@ impl Download {
             }
         }
         self.fill = Fill::One(link);
+        if !ordered && self.peers.len() > 1 {
+            told.iter().for_each(|bit| self.relieve(first + bit, link));
+        }
         if complete {
             self.peer_has_all(link);
+        }
+    }
+
+    /// `link` has a chunk now that a seeder was asked for when nobody else had it. If that one's
+    /// answer is further away, its turn is better used for something that is still rare.
+    // spec P26
+    fn relieve(&mut self, chunk: u64, link: LinkId) {
+        let Some(flight) = self.flights.get(&chunk).filter(|flight| flight.storing == 0) else {
+            return;
+        };
+        let [(asked, number)] = flight.askers[..] else { return };
+        let (Some(seeder), Some(peer)) = (self.peers.get(&asked), self.peers.get(&link)) else {
+            return;
+        };
+        let is_seeder = matches!(seeder.has, Has::All) && asked != link;
+        let has_room = peer.proven && peer.requests.len() < peer.limit(self.chunk_bytes());
+        let Some(request) = seeder.requests.get(&number).filter(|_| is_seeder && has_room) else {
+            return;
+        };
+        let waits = request.progress_at == request.mark.asked_at;
+        let place = seeder.requests.range(..=number).count();
+        let theirs = seeder.pipeline.time_for(place).unwrap_or(0);
+        let ours = peer.pipeline.time_for(peer.requests.len() + 1).unwrap_or(u64::MAX);
+        if waits && place > 1 && ours.saturating_add(ours / 4) < theirs {
+            self.end_request(asked, number, true);
+            self.request(link, chunk, false);
+            self.fill = Fill::All;
         }
     }
 

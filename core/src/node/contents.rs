@@ -15,6 +15,7 @@ use super::fetch::{Ordered, Storing};
 use super::have::{self, Holding};
 use super::peers::{Lookup, Peer};
 use super::serve::Receiver;
+use super::turns::Host;
 use super::{ContentsShape, Event, Failure, Node, Progress, Sink, Timer, Work};
 use crate::close::{CloseReason, LocalClose};
 use crate::download::{self, ChunkSet, Download, Order};
@@ -42,9 +43,18 @@ pub(super) struct Content {
     /// Chunks that those have not been told of.
     pub(super) untold: Vec<ChunkRef>,
     pub(super) receivers: BTreeMap<Instance, Receiver>,
+    /// Chunks of each space that somebody was sent, since the last time that all were.
+    sent: [Sent; 2],
     /// Whether the application heard that the source cannot be read any more.
     pub(super) trouble_told: bool,
     pub(super) fetch: Option<Fetch>,
+}
+
+/// Chunks of a space that somebody was sent, and how many they are.
+#[derive(Debug, Default)]
+struct Sent {
+    chunks: ChunkSet,
+    number: u64,
 }
 
 /// What a content is.
@@ -79,6 +89,9 @@ pub(super) struct Fetch {
     pub(super) storing: BTreeMap<(ChunkRef, LinkId), Storing>,
     pub(super) ordered: Ordered,
     pub(super) progress: Progress,
+    /// False chunks of peers that came by themselves, and the hosts that they came from.
+    pub(super) lies_in_return: u32,
+    pub(super) hosts_of_lies: BTreeSet<Host>,
 }
 
 /// How far a download is.
@@ -125,9 +138,24 @@ impl Content {
         }
     }
 
-    /// Whether somebody who proves the secret may open it now.
+    pub(super) fn was_sent(&self, chunk: ChunkRef) -> bool {
+        self.sent[chunk.space as usize].chunks.contains(chunk.index)
+    }
+
+    pub(super) fn note_sent(&mut self, chunk: ChunkRef) {
+        let chunks = self.holding(chunk.space).chunks();
+        let sent = &mut self.sent[chunk.space as usize];
+        if sent.chunks.len != chunks || sent.number == chunks {
+            *sent = Sent { chunks: ChunkSet::empty(chunks), number: 0 };
+        }
+        sent.number += u64::from(sent.chunks.insert(chunk.index));
+    }
+
+    /// Whether somebody who proves the secret may open it now: also before we have any of it, so
+    /// that those of whom we ask it can ask us in return.
+    // spec P24
     pub(super) fn is_open(&self) -> bool {
-        self.serve && self.about.is_some() && !matches!(self.root, Holding::Nothing)
+        self.serve && self.about.is_some()
     }
 }
 
@@ -154,6 +182,8 @@ impl Fetch {
             storing: BTreeMap::new(),
             ordered: Ordered::default(),
             progress: Progress::default(),
+            lies_in_return: 0,
+            hosts_of_lies: BTreeSet::new(),
         }
     }
 }
@@ -199,6 +229,7 @@ impl Node {
             opened_by: BTreeSet::new(),
             untold: Vec::new(),
             receivers: BTreeMap::new(),
+            sent: Default::default(),
             trouble_told: false,
             fetch: None,
         };
@@ -228,6 +259,7 @@ impl Node {
             opened_by: BTreeSet::new(),
             untold: Vec::new(),
             receivers: BTreeMap::new(),
+            sent: Default::default(),
             trouble_told: false,
             fetch: Some(Fetch::new(wish)),
         };
@@ -308,9 +340,7 @@ impl Node {
         } else {
             self.on_space_complete(key, space);
         }
-        if space == Space::Contents {
-            self.tell_new_space(key);
-        }
+        self.tell_new_space(key, space);
     }
 
     fn begin_with_peers(&mut self, key: ContentKey, space: Space, mean_bytes: u64) {

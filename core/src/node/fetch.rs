@@ -268,6 +268,7 @@ impl Node {
                 let input = download::Input::False(link, chunk.index, storing.bytes);
                 self.tell_download(key, input);
                 if !planted!(NoBlame) {
+                    self.note_lie_in_return(key, link, storing.from);
                     self.on_liar(key, storing.from);
                 }
             }

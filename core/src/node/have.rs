@@ -26,6 +26,15 @@ impl Holding {
         }
     }
 
+    /// How many chunks there are.
+    pub(super) const fn chunks(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Some(set) => set.len,
+            Self::All(chunks) => *chunks,
+        }
+    }
+
     pub(super) fn insert(&mut self, index: u64) {
         match self {
             Self::Some(set) if index < set.len => {

@@ -9,7 +9,7 @@
 //! and per IP address (per /64 of IPv6). A link that is used for nothing is closed after a while.
 
 mod incoming;
-mod rivals;
+pub(super) mod rivals;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString;
@@ -17,11 +17,12 @@ use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 
-use self::incoming::Strangers;
+use self::incoming::{Strangers, network_of};
 use super::have::Early;
 use super::opens::{Ask, Opened};
 use super::serve::{Serving, Wanted};
-use super::{Node, Timer, Transmit, Work};
+use super::turns::Host;
+use super::{IncomingFrom, Node, Timer, Transmit, Work};
 use crate::close::{CloseReason, Incompatibility, LocalClose, Misbehaviour};
 use crate::download;
 use crate::id::{ChunkRef, ContentKey, Instance, LinkId, Space};
@@ -60,8 +61,6 @@ pub(super) struct Link {
     pub(super) waiting: VecDeque<Wanted>,
     /// Requests of the peer that its session was told to serve.
     pub(super) serving: BTreeMap<RequestId, Serving>,
-    /// Whether it stands in the queue of links that want to send.
-    pub(super) queued: bool,
     /// The link that replaces this one.
     retiring: Option<LinkId>,
 }
@@ -78,7 +77,7 @@ pub(super) enum State {
 #[derive(Debug, Clone)]
 enum Origin {
     Ours(Dialled),
-    Theirs(super::IncomingFrom),
+    Theirs(IncomingFrom),
 }
 
 /// A link that a path chooser wanted.
@@ -121,7 +120,6 @@ impl Link {
             have_bytes: 0,
             waiting: VecDeque::new(),
             serving: BTreeMap::new(),
-            queued: false,
             retiring: None,
         }
     }
@@ -166,6 +164,18 @@ impl Links {
 
     pub(super) fn up_mut(&mut self, link: LinkId) -> Option<&mut Link> {
         self.table.get_mut(&link).filter(|link| link.is_up())
+    }
+
+    /// Who is counted as one with the peer of this link.
+    pub(super) fn host_of(&self, link: LinkId) -> Option<Host> {
+        Some(match &self.table.get(&link)?.origin {
+            Origin::Theirs(IncomingFrom::Tcp(from)) => Host::Network(network_of(from.ip())),
+            Origin::Theirs(IncomingFrom::Circuit(peer)) => Host::Key(*peer),
+            Origin::Ours(dialled) => match dialled.target {
+                Target::Address(to) => Host::Network(network_of(to.ip())),
+                Target::Circuit => Host::Key(dialled.instance.peer),
+            },
+        })
     }
 
     /// Links to this instance that are up.
@@ -264,6 +274,10 @@ impl Links {
 }
 
 impl Node {
+    pub(super) fn host_of(&self, link: LinkId) -> Option<Host> {
+        self.links.host_of(link)
+    }
+
     /// Opens a link for a path chooser; `None` if we have too many.
     pub(super) fn open_link(&mut self, dialled: Dialled) -> Option<LinkId> {
         if self.links.dials >= MAX_DIALS || self.links.table.len() >= MAX_SESSIONS {

@@ -170,7 +170,9 @@ impl Node {
         let key = ask.content;
         self.drop_ask(id, key);
         self.check_answers(id);
-        self.on_peer_refused(key, instance);
+        if !self.forget_if_it_came(key, instance) {
+            self.on_peer_refused(key, instance);
+        }
         self.close_if_unused(id, CloseReason::Local(crate::close::LocalClose::Done));
     }
 
@@ -276,6 +278,7 @@ impl Node {
         self.tell_first_haves(id, handle, key);
         self.timers.clear(&Timer::Idle(id));
         self.check_retiring_for(id);
+        self.ask_in_return(id, key);
     }
 
     /// Takes back what others have opened: what they have asked for will not come.

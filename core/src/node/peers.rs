@@ -28,7 +28,7 @@ use crate::session::Suite;
 use crate::time::Instant;
 use crate::tracker_api::PeerEntry;
 
-/// An instance that the tracker named.
+/// An instance that the tracker named, or one that came by itself and is asked in return.
 #[derive(Debug)]
 pub(super) struct Peer {
     entry: PeerEntry,
@@ -39,6 +39,8 @@ pub(super) struct Peer {
     refusal_told: bool,
     /// Whether the last lookup named it.
     named: bool,
+    /// Whether no lookup has named it: it came by itself.
+    came: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,10 @@ impl Peer {
         }
     }
 
+    pub(super) const fn is_active(&self) -> bool {
+        matches!(self.state, State::Active(_))
+    }
+
     const fn is_connecting(&self) -> bool {
         matches!(&self.state, State::Active(active) if active.carrier.is_none())
     }
@@ -91,10 +97,10 @@ impl Node {
         if !fetch.is_running() {
             return;
         }
-        let active = |peer: &&Peer| matches!(peer.state, State::Active(_));
         let connecting = fetch.peers.values().filter(|peer| peer.is_connecting()).count();
         let room = MAX_CONNECTING_PER_DOWNLOAD.saturating_sub(connecting).min(
-            MAX_PEERS_PER_DOWNLOAD.saturating_sub(fetch.peers.values().filter(active).count()),
+            MAX_PEERS_PER_DOWNLOAD
+                .saturating_sub(fetch.peers.values().filter(|peer| peer.is_active()).count()),
         );
         let known = |(_, peer): &(&Instance, &Peer)| matches!(peer.state, State::Known);
         let mut next: Vec<(bool, u32, Instance)> = fetch
@@ -469,6 +475,7 @@ impl Node {
             peer.unreachable_told = false;
             peer.refusal_told = false;
         }
+        self.look_for_company(key);
         // The share may still be open on a link that this one replaces.
         for other in self.links.to(instance) {
             if other != link && self.links.handle_of(other, key).is_some() {
@@ -509,6 +516,7 @@ impl Node {
                 let input = path::Input::Lost(attempt);
                 self.work.push_back(Work::Path(key, instance, input));
             }
+            None if self.forget_if_it_came(key, instance) => {}
             None => self.activate(key, instance),
         }
         self.after_loss(key);
@@ -537,6 +545,25 @@ impl Peer {
             unreachable_told: false,
             refusal_told: false,
             named: true,
+            came: false,
         }
+    }
+
+    /// One that is asked in return, over the link that it opened.
+    pub(super) fn in_return(instance: Instance, link: LinkId) -> Self {
+        let entry = PeerEntry {
+            instance,
+            addresses: Vec::new(),
+            suites: Vec::new(),
+            relay: false,
+            seeder: false,
+        };
+        let carrier = Some(Carrier { link, attempt: None });
+        let state = State::Active(Box::new(Active { carrier, ..Active::default() }));
+        Self { state, named: false, came: true, ..Self::new(entry) }
+    }
+
+    pub(super) const fn came_by_itself(&self) -> bool {
+        self.came
     }
 }

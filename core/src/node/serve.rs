@@ -1,26 +1,26 @@
 //! Requests of others: checked, put in turn, counted; and who is told what we have.
 //!
-//! A link that wants to send stands in one queue; each turn is one chunk, so that no receiver
-//! starves another, and a turn comes only if the upload limit of all sessions together lets a chunk
-//! pass. A link's session is given a few chunks at a time, so that what waits stays here, where it
+//! A link that wants to send waits for its turn ([`super::turns`]); each turn is one chunk, so that
+//! no receiver starves another, and a turn comes only if the upload limit of all sessions together
+//! lets a chunk pass. A link's session is given a few chunks at a time, so that what waits stays here, where it
 //! can be taken back.
 //!
 //! Every request is answered exactly once, by its chunk or by `Unavailable`; sessions see to that
 //! for those that the peer cancels.
 
-use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::contents::Content;
 use super::have::Holding;
 use super::opens::Opened;
+use super::turns::Turns;
 use super::{Event, Failure, Node, Timer};
 use crate::id::{ChunkRef, ContentKey, Instance, LinkId, Space};
 use crate::limiter::Limiter;
 use crate::limits::{
     MAX_HAVE_BITS, MAX_HAVE_BYTES_PER_SESSION, MAX_INCOMING_REQUESTS, MAX_RECEIVERS_PER_SHARE,
-    MAX_SERVES_PER_LINK, MAX_UNTOLD_CHUNKS, TELL_INTERVAL,
+    MAX_SERVES_PER_LINK, MAX_UNTOLD_CHUNKS, SERVE_COST_BYTES, TELL_INTERVAL,
 };
 use crate::path::PathKind;
 use crate::session::Command;
@@ -31,7 +31,7 @@ use crate::wire::{Handle, Message, RequestId, Unavailable};
 #[derive(Debug)]
 pub(super) struct Upload {
     limiter: Limiter,
-    turns: VecDeque<LinkId>,
+    turns: Turns,
 }
 
 /// A request that waits for its turn.
@@ -60,11 +60,11 @@ pub(super) struct Receiver {
 
 impl Upload {
     pub(super) fn new(now: Instant, bytes_per_second: Option<u64>) -> Self {
-        Self { limiter: Limiter::new(now, bytes_per_second), turns: VecDeque::new() }
+        Self { limiter: Limiter::new(now, bytes_per_second), turns: Turns::new() }
     }
 
     pub(super) fn clear(&mut self) {
-        self.turns.clear();
+        self.turns = Turns::new();
     }
 }
 
@@ -110,26 +110,18 @@ impl Node {
     }
 
     fn queue_upload(&mut self, id: LinkId) {
+        let Some(host) = self.host_of(id) else { return };
         let Some(link) = self.links.up_mut(id) else { return };
-        if !link.queued && !link.waiting.is_empty() {
-            link.queued = true;
-            self.upload.turns.push_back(id);
+        if !link.waiting.is_empty() {
+            self.upload.turns.enter(host, id);
         }
     }
 
     /// Gives sessions chunks to serve, a chunk a turn, as far as limits go.
     pub(super) fn pump_upload(&mut self) {
-        while let Some(id) = self.upload.turns.front().copied() {
-            let next = self.links.up_mut(id).and_then(|link| {
-                let room = link.serving.len() < MAX_SERVES_PER_LINK;
-                let wanted = link.waiting.front().filter(|_| room)?;
-                Some((wanted.content, wanted.chunk))
-            });
-            let Some((key, chunk)) = next else {
-                self.upload.turns.pop_front();
-                if let Some(link) = self.links.up_mut(id) {
-                    link.queued = false;
-                }
+        while let Some((host, id)) = self.upload.turns.next() {
+            let Some((place, key, chunk)) = self.next_to_serve(id) else {
+                self.upload.turns.leave(host, id);
                 continue;
             };
             let bytes = self.contents.get(&key).map_or(0, |content| content.chunk_bytes(chunk));
@@ -137,13 +129,31 @@ impl Node {
                 let at = self.upload.limiter.ready_at();
                 return self.set_timer_at(Timer::Upload, at);
             }
-            self.upload.turns.rotate_left(1);
+            self.upload.turns.charge(host, id, bytes + SERVE_COST_BYTES);
             let Some(link) = self.links.up_mut(id) else { continue };
-            let Some(wanted) = link.waiting.pop_front() else { continue };
+            let Some(wanted) = link.waiting.remove(place) else { continue };
             let Wanted { request, content, chunk } = wanted;
             link.serving.insert(request, Serving { content });
+            if let Some(content) = self.contents.get_mut(&key) {
+                content.note_sent(chunk);
+            }
             self.command(id, Command::Serve { request, content, chunk });
         }
+    }
+
+    /// Which of a link's requests is answered next: the first for a chunk that nobody was sent yet,
+    /// so that those who fetch together have something for each other; else the first.
+    // spec P14
+    fn next_to_serve(&self, id: LinkId) -> Option<(usize, ContentKey, ChunkRef)> {
+        let link = self.links.table.get(&id).filter(|link| link.is_up())?;
+        if link.serving.len() >= MAX_SERVES_PER_LINK {
+            return None;
+        }
+        let new = |wanted: &Wanted| {
+            self.contents.get(&wanted.content).is_some_and(|of| !of.was_sent(wanted.chunk))
+        };
+        let place = link.waiting.iter().position(new).unwrap_or(0);
+        link.waiting.get(place).map(|wanted| (place, wanted.content, wanted.chunk))
     }
 
     /// The session has answered the peer, or will after a read that is under way.
@@ -299,10 +309,10 @@ impl Node {
         }
     }
 
-    /// The contents of a manifest have come into being: those who opened it before hear of them.
-    pub(super) fn tell_new_space(&mut self, key: ContentKey) {
+    /// A space has come into being: those who opened the share before hear of it.
+    pub(super) fn tell_new_space(&mut self, key: ContentKey, space: Space) {
         for (id, handle) in self.openers(key) {
-            self.tell_have_space(id, handle, key, Space::Contents);
+            self.tell_have_space(id, handle, key, space);
         }
     }
 

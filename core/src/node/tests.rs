@@ -1,6 +1,7 @@
 //! Nodes in a small world: real sessions, hashes and schedulers, virtual time.
 
 mod hostile;
+mod swarm;
 mod world;
 
 use alloc::vec;

@@ -26,6 +26,8 @@ pub enum DialError {
 pub enum Reason {
     /// "direct TCP connected".
     DirectConnected,
+    /// "the peer connected to us": it came over this path and was asked in return.
+    PeerCame,
     /// "--path relay".
     RelayWanted,
     /// "the peer announced no address".
@@ -82,6 +84,7 @@ impl fmt::Display for Reason {
         let seconds = DIRECT_TIMEOUT.as_secs();
         match self {
             Self::DirectConnected => f.write_str("direct TCP connected"),
+            Self::PeerCame => f.write_str("the peer connected to us"),
             Self::RelayWanted => f.write_str("--path relay"),
             Self::NoAddress => f.write_str("the peer announced no address"),
             Self::DirectTimedOut { dialled } => {

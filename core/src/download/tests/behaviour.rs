@@ -384,3 +384,32 @@ fn half_a_million_chunks_cost_little() {
     }
     assert_eq!(hand.download.had_count, 40_000);
 }
+
+// Spec P26
+#[test]
+fn what_another_peer_has_now_does_not_wait_for_the_seeder() {
+    let mut hand = Hand::new(100, Order::Rarest);
+    hand.join(ONE);
+    // A chunk in half a second: the seeder has much to do.
+    for chunk in 0..4 {
+        hand.now = hand.now + Duration::from_millis(490);
+        hand.prove(ONE, chunk);
+    }
+    hand.put(Input::PeerJoined(TWO));
+    let asked = hand.requests(Input::PeerHas(TWO, 40, vec![0b1110_0000]));
+    let [(2, first)] = asked[..] else { panic!("{asked:?}") };
+    hand.now = hand.now + Duration::from_millis(1);
+    hand.prove(TWO, first);
+    let cancels = |hand: &mut Hand, bits: u8| {
+        let (transmits, _) = hand.put(Input::PeerHas(TWO, 0, vec![bits]));
+        let cancelled = |transmit: &Transmit| matches!(transmit, Transmit::Cancel(ONE, _));
+        (transmits.iter().any(cancelled), transmits)
+    };
+    // 4 is next in turn there: it stays. 6 is last, and moves.
+    assert!(!cancels(&mut hand, 0b0000_1000).0);
+    let (moved, transmits) = cancels(&mut hand, 0b0000_0010);
+    assert!(moved && transmits.contains(&Transmit::Request(TWO, 6)), "{transmits:?}");
+    // Once some of it has come it is worth waiting for.
+    hand.put(Input::Progress(ONE, 5));
+    assert!(!cancels(&mut hand, 0b0000_0100).0);
+}

@@ -97,14 +97,19 @@ impl Strangers {
 /// The address that is counted: of IPv6 the /64, because one host has all of it.
 fn counted_ip(from: IncomingFrom) -> Option<IpAddr> {
     match from {
-        IncomingFrom::Tcp(address) => Some(match address.ip().to_canonical() {
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            ip @ IpAddr::V4(_) => ip,
-        }),
+        IncomingFrom::Tcp(address) => Some(network_of(address.ip())),
         IncomingFrom::Circuit(_) => None,
+    }
+}
+
+/// An address, or the /64 that it is in.
+pub(in super::super) fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::limits::RETIRE_TIMEOUT;
 use crate::path::{PathKind, Policy, Reason};
 
 /// Whether a download with this policy may use a link over this path when it has the choice.
-const fn allows(policy: Policy, path: PathKind) -> bool {
+pub(in super::super) const fn allows(policy: Policy, path: PathKind) -> bool {
     match (policy, path) {
         (Policy::Auto | Policy::Sequential, _)
         | (Policy::Direct, PathKind::Direct)

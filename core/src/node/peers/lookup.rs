@@ -10,8 +10,8 @@ use super::super::{Event, Failure, Node, Timer};
 use super::{Peer, State};
 use crate::id::ContentKey;
 use crate::limits::{
-    LOOKUP_INTERVAL_BUSY, LOOKUP_INTERVAL_MAX, LOOKUP_INTERVAL_MIN, MAX_ADDRESSES_PER_PEER,
-    MAX_CANDIDATES_PER_DOWNLOAD,
+    LOOKUP_INTERVAL_BUSY, LOOKUP_INTERVAL_FIRST, LOOKUP_INTERVAL_MAX, LOOKUP_INTERVAL_MIN,
+    MAX_ADDRESSES_PER_PEER, MAX_CANDIDATES_PER_DOWNLOAD,
 };
 use crate::time::Instant;
 use crate::tracker_api::{CallError, PeerEntry, Response};
@@ -24,6 +24,8 @@ pub(in super::super) struct Lookup {
     /// Lookups since somebody was there.
     pub(super) in_vain: u32,
     pub(super) waiting_told: bool,
+    /// Lookups while somebody was there.
+    pub(super) in_company: u32,
 }
 
 impl Node {
@@ -80,6 +82,7 @@ impl Node {
     }
 
     /// When to ask next: often while nobody is there, now and then while somebody is.
+    // spec P28
     fn plan_lookup(&mut self, key: ContentKey) {
         let Some(fetch) = self.fetch_mut(key) else { return };
         let pause = if fetch.joined.is_empty() {
@@ -87,9 +90,22 @@ impl Node {
             fetch.lookup.in_vain += 1;
             (LOOKUP_INTERVAL_MIN * (1 << step)).min(LOOKUP_INTERVAL_MAX)
         } else {
-            LOOKUP_INTERVAL_BUSY
+            let step = fetch.lookup.in_company.min(8);
+            fetch.lookup.in_company += 1;
+            (LOOKUP_INTERVAL_FIRST * (1 << step)).min(LOOKUP_INTERVAL_BUSY)
         };
         let pause = self.jitter(pause);
+        self.set_timer(Timer::Lookup(key), pause);
+    }
+
+    /// The first peer is there: others may begin just now, as we do.
+    pub(super) fn look_for_company(&mut self, key: ContentKey) {
+        let Some(fetch) = self.fetch_mut(key) else { return };
+        if fetch.lookup.in_company > 0 || fetch.lookup.under_way {
+            return;
+        }
+        fetch.lookup.in_company = 1;
+        let pause = self.jitter(LOOKUP_INTERVAL_FIRST);
         self.set_timer(Timer::Lookup(key), pause);
     }
 
@@ -122,7 +138,7 @@ impl Node {
             entry.addresses.truncate(MAX_ADDRESSES_PER_PEER);
             let instance = entry.instance;
             if let Some(peer) = fetch.peers.get_mut(&instance) {
-                (peer.entry, peer.named) = (entry, true);
+                (peer.entry, peer.named, peer.came) = (entry, true, false);
                 continue;
             }
             if fetch.peers.len() >= MAX_CANDIDATES_PER_DOWNLOAD {

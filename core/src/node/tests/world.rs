@@ -75,7 +75,7 @@ pub(super) struct Host {
     pub(super) me: Instance,
     secret_key: [u8; 32],
     epoch: u32,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     slots: BTreeMap<LinkId, Slot>,
     dials: BTreeMap<LinkId, (Setup, bool)>,
     incoming: BTreeMap<u64, (usize, u32, LinkId, bool)>,
@@ -105,6 +105,8 @@ pub(super) struct FakeTracker {
     pub(super) tokens: BTreeSet<String>,
     pub(super) lies: Vec<PeerEntry>,
     pub(super) calls: Vec<(Instant, Request)>,
+    /// To this host only those are named that have everything.
+    pub(super) hides_getters_from: Option<usize>,
 }
 
 enum Step {
@@ -719,7 +721,12 @@ impl World {
 
     fn answer(&mut self, host: usize, call: CallId, request: Request, token: Option<String>) {
         self.tracker.calls.push((self.now, request.clone()));
-        let result = self.answer_to(&request, token);
+        let mut result = self.answer_to(&request, token);
+        if let Ok(Response::Peers(entries)) = &mut result
+            && self.tracker.hides_getters_from == Some(host)
+        {
+            entries.retain(|entry| entry.seeder);
+        }
         self.later(LATENCY, host, Step::Node(host, Input::Reply { call, result }));
     }
 
