@@ -14,6 +14,7 @@ pub mod content;
 pub mod corpus;
 pub mod dice;
 pub mod disk;
+pub mod golden;
 pub mod oracle;
 pub mod peer;
 pub mod pipe;

@@ -5,6 +5,7 @@
 //! [`crate::world`].
 
 mod links;
+mod tale;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use towpath_core::tracker_api::Request;
 use towpath_core::wire::RequestId;
 
 use self::links::{Carrier, Link, circuit};
+pub use self::tale::Tells;
 use crate::oracle::Oracle;
 
 /// What a peer wants of the outside.
@@ -57,6 +59,8 @@ pub enum Effect {
     Deliver(ContentKey, ChunkRef, BytesMut),
     /// Something for the application.
     Tell(Event),
+    /// For those who watch: which machine, and what it does.
+    Tale(&'static str, String),
     /// A session ended because the other side broke this rule.
     Accuse(&'static str),
     /// A session ended because the other side was not heard of any more.
@@ -85,6 +89,8 @@ pub struct Peer {
     pub me: Instance,
     /// What it wants of the outside; the world takes it.
     pub effects: Vec<Effect>,
+    /// How much it tells to those who watch.
+    pub tells: Tells,
     /// What went beyond its limit, and how many bytes of it there are.
     pub held_too_much: Option<(&'static str, usize)>,
     /// Who watches it.
@@ -138,6 +144,7 @@ impl Peer {
         Self {
             me,
             effects: Vec::new(),
+            tells: Tells::Nothing,
             held_too_much: None,
             oracle: Oracle::default(),
             secret_key: config.secret_key,
@@ -197,6 +204,7 @@ impl Peer {
 
     fn run(&mut self, now: Instant) {
         while let Some(work) = self.work.pop_front() {
+            self.tale(|| tale::of_work(&work));
             match work {
                 Work::Node(input) => {
                     if let node::Input::DialFailed { link, .. } = &input {
@@ -229,8 +237,14 @@ impl Peer {
                     self.node_deadline = at;
                     return;
                 }
-                Output::Event(event) => self.effects.push(Effect::Tell(event)),
-                Output::Transmit(transmit) => self.node_transmit(transmit),
+                Output::Event(event) => {
+                    self.tale(|| tale::of_event(&event));
+                    self.effects.push(Effect::Tell(event));
+                }
+                Output::Transmit(transmit) => {
+                    self.tale(|| tale::of_node(&transmit));
+                    self.node_transmit(transmit);
+                }
             }
         }
     }
@@ -305,8 +319,14 @@ impl Peer {
                     self.client_deadline = at;
                     return;
                 }
-                Output::Event(event) => self.client_event(event),
-                Output::Transmit(transmit) => self.client_transmit(transmit),
+                Output::Event(event) => {
+                    self.tale(|| tale::of_client_event(&event));
+                    self.client_event(event);
+                }
+                Output::Transmit(transmit) => {
+                    self.tale(|| tale::of_client(&transmit));
+                    self.client_transmit(transmit);
+                }
             }
         }
     }

@@ -32,6 +32,7 @@ mod walls;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ use self::application::Arrived;
 use self::plan::Planned;
 use crate::content::Content;
 use crate::oracle::Watch;
-use crate::peer::{Config, Peer, Work};
+use crate::peer::{Config, Peer, Tells, Work};
 use crate::pipe::Quality;
 use crate::trace::Trace;
 use crate::tracker::{Directory, Mood};
@@ -91,6 +92,9 @@ enum Happening {
     TakeUp(usize, usize),
     Mood(Mood),
 }
+
+/// How wide the lines of a story are.
+const STORY_COLUMNS: usize = 96;
 
 /// How a command ends before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +148,10 @@ pub struct World {
     pub counts: BTreeMap<&'static str, u64>,
     /// Everything that happened, hashed.
     pub trace: Trace,
+    /// How much of the machines' talk is written down.
+    pub tells: Tells,
+    /// What was written down: one line for each thing.
+    pub story: String,
     /// Prints every happening.
     pub verbose: bool,
     /// What is planted.
@@ -154,7 +162,7 @@ pub struct World {
     pub inherited_at: Instant,
     /// Whether machines are now and then ticked before their time. Not in every world, because that
     /// would hide deadlines that are forgotten.
-    ticks_early: bool,
+    pub(crate) ticks_early: bool,
     /// Whether clocks go back a little now and then.
     pub(crate) jitters: bool,
     /// Whether streams are read byte by byte at first.
@@ -186,6 +194,8 @@ impl World {
             hosts: Vec::new(),
             counts: BTreeMap::new(),
             trace: Trace::default(),
+            tells: Tells::Nothing,
+            story: String::new(),
             verbose: false,
             plant: None,
             hub_budget_bytes,
@@ -264,6 +274,19 @@ impl World {
             self.happen(planned.what)?;
         }
         Ok(())
+    }
+
+    /// Writes a line into the story: when, who, which machine, what.
+    fn write_down(&mut self, host: usize, machine: &str, what: &str) {
+        if self.tells == Tells::Nothing {
+            return;
+        }
+        let at = self.now.since(Instant::ZERO);
+        let at = format!("{}.{:06}", at.as_secs(), at.subsec_micros());
+        let line = format!("{at:>11}  host {host}  {machine:<7}  {what}");
+        // Wide enough for all, so that columns stay columns.
+        let line: String = line.chars().take(STORY_COLUMNS).collect();
+        let _ = writeln!(self.story, "{line:<STORY_COLUMNS$}|");
     }
 
     fn count(&mut self, what: &'static str) {

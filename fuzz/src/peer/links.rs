@@ -13,7 +13,7 @@ use towpath_core::session::{self, Session, Setup};
 use towpath_core::time::Instant;
 use towpath_core::wire::{Message, RequestId};
 
-use super::{Effect, Peer, Work};
+use super::{Effect, Peer, Tells, Work, tale};
 use crate::world::streams::WORDS_BYTES;
 
 /// What carries a link.
@@ -102,7 +102,13 @@ impl Peer {
         }
         let mut closed = false;
         loop {
-            match session.poll_output() {
+            let output = session.poll_output();
+            if self.tells != Tells::Nothing
+                && let Some((machine, what)) = tale::of_session(id, &output, self.tells)
+            {
+                self.effects.push(Effect::Tale(machine, what));
+            }
+            match output {
                 Output::Timeout(at) => {
                     link.deadline = at;
                     break;

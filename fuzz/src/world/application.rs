@@ -114,6 +114,7 @@ impl World {
                 self.deliver(host, epoch, content, chunk, data)?;
             }
             Effect::Tell(event) => self.tell(host, epoch, event)?,
+            Effect::Tale(machine, what) => self.write_down(host, machine, &what),
             Effect::Accuse(rule) => self.accuse(host, rule)?,
             Effect::GiveUp => self.hosts[host].gave_up += 1,
         }

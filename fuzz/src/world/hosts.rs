@@ -268,6 +268,7 @@ impl World {
         let epoch = host.epoch;
         host.config.number = host.config.number.wrapping_add(1);
         let mut peer = Peer::new(clock, rng, &host.config);
+        peer.tells = self.tells;
         let mut addresses = host.other_addresses.clone();
         addresses.push(address_of(number));
         peer.input(clock, Work::Node(node::Input::Listening { addresses }));
@@ -276,6 +277,7 @@ impl World {
         }
         host.peer = Some(peer);
         self.count("start");
+        self.write_down(number, "world", "starts");
         self.plan(now, Happening::Sync(number, epoch));
         // What the peer wanted while it started is carried out now.
         self.with(number, |_| {})
@@ -286,6 +288,7 @@ impl World {
         if self.hosts[number].peer.is_none() {
             return;
         }
+        self.write_down(number, "world", &format!("is {ending:?}").to_lowercase());
         match ending {
             Ending::Killed => {
                 self.count("kill");
