@@ -202,8 +202,8 @@ pub const MAX_EARLY_HAVE_BYTES: usize = 256 * 1024;
 pub const MAX_SERVES_PER_LINK: usize = 8;
 /// What a chunk costs its receiver's share of the upload beside its bytes: reading it, its proof.
 pub const SERVE_COST_BYTES: u64 = 1_024;
-/// False first chunks of peers that came by themselves, after which a download asks nobody in return
-/// any more: keys are free, and this bounds what they waste to 2 MiB.
+/// False first chunks of peers that came by themselves, after which a download asks nobody in
+/// return any more: keys are free, and this bounds what they waste to 2 MiB.
 pub const MAX_LIES_IN_RETURN: u32 = 8;
 /// New chunks are told to receivers at once when so many wait; a timer tells fewer.
 pub const MAX_UNTOLD_CHUNKS: usize = 8 * 1024;

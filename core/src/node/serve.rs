@@ -2,8 +2,8 @@
 //!
 //! A link that wants to send waits for its turn ([`super::turns`]); each turn is one chunk, so that
 //! no receiver starves another, and a turn comes only if the upload limit of all sessions together
-//! lets a chunk pass. A link's session is given a few chunks at a time, so that what waits stays here, where it
-//! can be taken back.
+//! lets a chunk pass. A link's session is given a few chunks at a time, so that what waits stays
+//! here, where it can be taken back.
 //!
 //! Every request is answered exactly once, by its chunk or by `Unavailable`; sessions see to that
 //! for those that the peer cancels.
