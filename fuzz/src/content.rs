@@ -2,9 +2,10 @@
 //! memory.
 
 use bytes::BytesMut;
+use towpath_core::codec::DecodeError;
 use towpath_core::id::{ChunkRef, Descriptor, Hash, Kind, Secret, Space};
 use towpath_core::limits::CHUNK_BYTES;
-use towpath_core::manifest::{Encoder, Entry, What};
+use towpath_core::manifest::{Decoder, Encoder, Entry, What};
 use towpath_core::merkle::{
     TreeBuilder, TreeLayout, chunk_count, chunk_hash, chunk_length, proof_length, verify_chunk,
 };
@@ -77,6 +78,57 @@ impl Content {
         let mut content = Self::of_blob(rng, |_| Blob::new(manifest, length), Kind::Manifest);
         content.files = files;
         content
+    }
+
+    /// A folder whose manifest leads out of it: by a folder `..`, or by an entry behind a link.
+    #[must_use]
+    pub fn escaping(rng: &mut Rng, by_link: bool) -> Self {
+        let file = Blob::new(noise(rng, 1_000), 1_000);
+        let link: (u8, &str, &[u8]) = (2, "a", b"b");
+        let entries: [(u8, &str, &[u8]); 4] = if by_link {
+            [(0, "", b""), link, (1, "a/x", b""), (0, "b", b"")]
+        } else {
+            [(0, "", b""), (0, "..", b""), (1, "../x", b""), (0, "b", b"")]
+        };
+        let mut manifest = Encoder::new().header();
+        for (kind, path, target) in entries {
+            manifest.push(kind);
+            // Mode 0o755, and the first nanosecond of 1970.
+            manifest.extend_from_slice(&[0x01, 0xED]);
+            manifest.extend_from_slice(&[0; 12]);
+            manifest.extend_from_slice(&[0, path.len() as u8]);
+            manifest.extend_from_slice(path.as_bytes());
+            match kind {
+                0 => {}
+                1 => {
+                    manifest.extend_from_slice(&file.length.to_be_bytes());
+                    manifest.extend_from_slice(&file.root.0);
+                }
+                _ => {
+                    manifest.extend_from_slice(&[0, target.len() as u8]);
+                    manifest.extend_from_slice(target);
+                }
+            }
+        }
+        let length = manifest.len() as u64;
+        let mut content = Self::of_blob(rng, |_| Blob::new(manifest, length), Kind::Manifest);
+        content.files.push((0, file));
+        content
+    }
+
+    /// The entries of a folder, as a store reads them.
+    ///
+    /// # Errors
+    /// The rule that its manifest breaks.
+    pub fn entries(&self) -> Result<Vec<Entry>, DecodeError> {
+        let mut decoder = Decoder::new(self.root.length)?;
+        decoder.push(&self.root.bytes);
+        let mut entries = Vec::new();
+        while let Some((_, _, entry)) = decoder.next_entry()? {
+            entries.push(entry);
+        }
+        decoder.finish()?;
+        Ok(entries)
     }
 
     fn of_blob(rng: &mut Rng, blob: impl FnOnce(&mut Rng) -> Blob, kind: Kind) -> Self {

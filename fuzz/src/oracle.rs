@@ -5,12 +5,15 @@
 //!   nonce twice shows there, and by chance it does not happen in the age of the universe.
 //! - **Books of requests.** What was asked and is neither answered nor cancelled must still be
 //!   wanted: a chunk that is stored is asked of nobody.
+//! - **Paths.** What a store would make of a manifest that the core lets pass lies within the
+//!   target: in folders that the manifest has, behind no link, without `..`.
 //!
 //! A peer collects ([`Oracle`]), the world looks at it after every input ([`Watch`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_core::id::{ChunkRef, ContentKey, LinkId, Locator};
+use towpath_core::manifest::{Entry, What, resolve_link};
 use towpath_core::node::{self, StoreResult};
 use towpath_core::session::preamble::PREAMBLE_BYTES;
 use towpath_core::session::{Command, Event, Role};
@@ -167,4 +170,29 @@ impl Watch {
         }
         oracle.broken.take().map_or(Ok(()), Err)
     }
+}
+
+/// Looks where the entries of a manifest would come to lie.
+///
+/// # Errors
+/// The entry that would not lie within the target.
+pub fn check_paths(entries: &[Entry]) -> Result<(), String> {
+    let mut folders = BTreeSet::from([&b""[..]]);
+    for Entry { path, what, .. } in entries {
+        let name = String::from_utf8_lossy(path);
+        if path.split(|byte| *byte == b'/').any(|part| part == b".." || part == b".") {
+            return Err(format!("{name} would lie outside of the target"));
+        }
+        let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &path[..at]);
+        if !folders.contains(parent) {
+            return Err(format!("{name} would lie in something that is no folder"));
+        }
+        match what {
+            What::Folder => drop(folders.insert(path)),
+            What::File { .. } => {}
+            What::Link { target } if resolve_link(path, target).is_some() => {}
+            What::Link { .. } => return Err(format!("{name} would lead out of the target")),
+        }
+    }
+    Ok(())
 }

@@ -48,6 +48,8 @@ pub const ALL: &[Planted] = &[
     core("over-budget", Fault::OverBudget, "the hub grants what its budget does not have"),
     core("leak-circuit", Fault::LeakCircuit, "the hub never frees a closed circuit"),
     core("leak-link", Fault::LeakLink, "a link to somebody who vanished is never given up"),
+    core("follow-dots", Fault::FollowDots, "a path of a manifest may climb out of the share"),
+    core("follow-link", Fault::FollowLink, "an entry of a manifest may lie behind a link"),
     core("lose-requests", Fault::LoseRequests, "what a dead link was asked is never asked again"),
     core("ignore-limit", Fault::IgnoreLimit, "limits on rates let everything pass"),
     core("no-blame", Fault::NoBlame, "whoever sends a false chunk is asked for the next one"),

@@ -59,6 +59,7 @@ pub const EXPECTED: &[&str] = &[
     "late getter",
     "liar named",
     "limited rate",
+    "manifest refused",
     "message cut in two",
     "message in pieces",
     "one-way partition",
@@ -125,6 +126,8 @@ enum Sort {
     Inherited,
     /// Wires of a few kB/s.
     Slow,
+    /// A folder whose manifest leads out of it.
+    Escaping,
 }
 
 /// What was drawn.

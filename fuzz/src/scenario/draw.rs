@@ -22,6 +22,7 @@ impl Scenario {
         match dice.below(20) {
             0 => Self::crowd(dice, world),
             1 if dice.below(2) == 0 => special::trickle(dice, world),
+            2 if dice.below(2) == 0 => special::escaping(dice, world),
             1 | 2 => Self::limited(dice, world),
             3 => special::kills(dice, world),
             4 => special::inherited(dice, world),

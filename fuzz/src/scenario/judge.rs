@@ -36,6 +36,7 @@ impl Scenario {
         match self.sort {
             Sort::Mixed | Sort::Slow | Sort::Inherited => Ok(()),
             Sort::Kills => Self::judge_kills(world),
+            Sort::Escaping => Self::judge_escaping(world),
             Sort::Crowd => Self::judge_crowd(world),
             Sort::Limited => Self::judge_limits(world),
         }
@@ -215,6 +216,16 @@ impl Scenario {
         if served > content.length_bytes() * getters * 3 / 4 {
             let length = content.length_bytes();
             return Err(format!("the sharer gave {served} bytes of {length} to {getters} getters"));
+        }
+        Ok(())
+    }
+
+    /// Nobody takes a manifest that leads out, and everybody has seen it.
+    fn judge_escaping(world: &World) -> Result<(), String> {
+        let refused = world.counts.get("manifest refused").copied().unwrap_or_default();
+        let getters = world.hosts.len() as u64 - 1;
+        if refused != getters {
+            return Err(format!("{refused} of {getters} refused a manifest that leads out"));
         }
         Ok(())
     }

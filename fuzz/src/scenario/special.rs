@@ -1,6 +1,7 @@
 //! Scenarios with a story of their own.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use towpath_core::limits::CHUNK_BYTES;
@@ -10,6 +11,7 @@ use towpath_core::time::Instant;
 use super::draw::{file, firewall, quality, within};
 use super::faults::mend;
 use super::{Scenario, Sort};
+use crate::content::Content;
 use crate::dice::Dice;
 use crate::pipe::Quality;
 use crate::world::{Ending, Wish, World};
@@ -122,4 +124,20 @@ pub(super) fn trickle(dice: &mut Dice, world: &mut World) -> Scenario {
     world.start_at(Instant::ZERO, sharer);
     world.start_at(Instant::ZERO + Duration::from_secs(1), getter);
     Scenario::without_faults(Sort::Limited, BTreeSet::from([getter]))
+}
+
+/// A folder whose manifest leads out of it: everybody who gets it refuses it.
+pub(super) fn escaping(dice: &mut Dice, world: &mut World) -> Scenario {
+    let by_link = dice.below(2) == 0;
+    let content = Arc::new(Content::escaping(&mut dice.fork("content", 0), by_link));
+    let good = Quality::even(Duration::from_millis(1 + dice.below(50)), 125_000_000);
+    let sharer = world.add(Wish::Share, good, &content);
+    world.start_at(Instant::ZERO, sharer);
+    for _ in 0..1 + dice.below(2) {
+        let getter = world.add(Wish::Get(Policy::Auto), good, &content);
+        world.start_at(within(dice, 2_000), getter);
+    }
+    let mut scenario = Scenario::without_faults(Sort::Escaping, BTreeSet::new());
+    scenario.mended_at = Instant::ZERO + Duration::from_secs(20);
+    scenario
 }

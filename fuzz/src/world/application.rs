@@ -14,6 +14,7 @@ use towpath_core::wire::{RequestId, Unavailable};
 
 use super::hosts::{Host, Manners, Wish};
 use super::{Happening, Plant, World};
+use crate::oracle::check_paths;
 use crate::peer::{Effect, Work};
 
 impl Host {
@@ -339,6 +340,17 @@ impl World {
         errand.disk.sync();
         let is_folder = errand.content.descriptor.kind == Kind::Manifest;
         if is_folder && space == Space::Root && !matches!(errand.wish, Wish::Pipe(..)) {
+            match errand.content.entries() {
+                Ok(entries) => {
+                    check_paths(&entries).map_err(|why| format!("host {number}: {why}"))?;
+                }
+                Err(_) => {
+                    self.count("manifest refused");
+                    self.hosts[number].is_over = true;
+                    self.quit(number);
+                    return Ok(());
+                }
+            }
             self.count("folder described");
             return self.begin(number, epoch, content, Space::Contents);
         }
