@@ -12,6 +12,7 @@
 
 pub mod content;
 pub mod corpus;
+pub mod coverage;
 pub mod dice;
 pub mod disk;
 pub mod golden;
