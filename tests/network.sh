@@ -275,7 +275,7 @@ a_reader_that_stops_stops_the_network() {
     cat "$work/out.head" "$work/out.tail" | cmp - "$work/source"
 }
 
-# spec L5, T15b
+# spec L5, T15b, K1, K6, K10
 a_tracker_learns_nothing_of_a_private_share() {
     local name="the-secret-name-$$"
     random_file "$work/source.$name" 300000

@@ -137,6 +137,7 @@ impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // spec K10 and L5: no log shows it
         f.write_str("Secret(..)")
     }
 }

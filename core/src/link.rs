@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    // Spec L5
+    // Spec L5, K10
     #[test]
     fn a_link_shows_its_secret_only_as_text() {
         assert!(!format!("{:?}", a_link()).contains("_v7-"));

@@ -269,6 +269,7 @@ impl Session {
     }
 
     /// The handshake is complete: says `Hello`.
+    // spec K6: from here on everything is sealed
     fn greet(&mut self, finished: Finished, suite: Suite) {
         let mut sender = Sender::new(finished.send.with_rekey_every(self.rekey_every));
         let receive = finished.receive.with_rekey_every(self.rekey_every);

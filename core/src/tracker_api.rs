@@ -264,6 +264,7 @@ fn post(path: &str, body: &impl Serialize) -> HttpCall {
     HttpCall { method: "POST", path: path.to_owned(), body: Some(body) }
 }
 
+// spec K1: of a private share nothing but the locator
 fn file_body(locator: &Locator, public: Option<&PublicFile>) -> json::FileBody {
     let hash = locator.to_string();
     let Some(public) = public else {

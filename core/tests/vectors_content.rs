@@ -111,6 +111,47 @@ fn ids_and_locators_are_those_of_the_spec() {
     }
 }
 
+// Spec C10, C11
+#[test]
+fn other_kinds_and_other_texts_are_no_ids() {
+    for refused in list(include_str!("../../spec/vectors/ids.json"), "refused") {
+        let text = refused.as_str().expect("a text");
+        assert!(text.parse::<Hash>().is_err(), "{text:?}");
+    }
+    let file: Value =
+        serde_json::from_str(include_str!("../../spec/vectors/ids.json")).expect("a JSON file");
+    for kind in file["refused_kinds"].as_array().expect("a list") {
+        assert!(Kind::try_from(kind.as_u64().expect("a number") as u8).is_err(), "{kind}");
+    }
+}
+
+/// What a vector of `ranges.json` says about its data, as far as there are so many.
+fn check_range(vector: &Value, content: &[u8]) -> Option<Hash> {
+    let range = LeafRange { level: number(vector, "level") as u32, index: number(vector, "index") };
+    let (start, end) = (number(vector, "start") as usize, number(vector, "end") as usize);
+    let data = &content[start..end.min(content.len())];
+    let root = text(vector, "root").parse().expect("a hash");
+    verify_range(root, number(vector, "length_bytes"), range, &hashes(vector, "proof"), data)
+}
+
+// Spec C5, C6, C6b, C7, C8
+#[test]
+fn runs_of_leaves_prove_themselves_and_nothing_else() {
+    let json = include_str!("../../spec/vectors/ranges.json");
+    let content: Vec<u8> =
+        (0..2_u64 << 20).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let vectors = vectors(json);
+    let levels = |level| vectors.iter().filter(|v| number(v, "level") == level).count();
+    assert!((0..=4).all(|level| levels(level) > 4), "every level has its vectors");
+    for vector in &vectors {
+        let hash = check_range(vector, &content).map(|hash| hash.to_string());
+        assert_eq!(hash.as_deref(), Some(text(vector, "hash")), "{vector}");
+    }
+    for vector in list(json, "refused") {
+        assert_eq!(check_range(&vector, &content), None, "{}", vector["why"]);
+    }
+}
+
 // Spec L1, L2, L3, L4, L6
 #[test]
 fn links_are_read_as_the_spec_says() {
@@ -161,7 +202,7 @@ fn entry(vector: &Value) -> Entry {
     }
 }
 
-// Spec C18, C21, C22
+// Spec C18, C21, C22, K9
 #[test]
 fn manifests_are_read_and_written_as_the_spec_says() {
     for vector in vectors(include_str!("../../spec/vectors/manifest.json")) {

@@ -240,6 +240,41 @@ fn a_login_byte_for_byte() {
     assert_eq!(hex(&pong), [text(&vector["pong_frame"])]);
 }
 
+// Spec R4, R6, R7, R8, R9, R10, R19b
+#[test]
+fn logins_that_end_the_connection() {
+    let vectors = vectors();
+    let login = &vectors["login"];
+    assert!(list(&vectors["broken_logins"]).len() > 10);
+    for vector in list(&vectors["broken_logins"]) {
+        let config = hub::Config {
+            secret_key: key(&login["hub_static"]),
+            token_key: key(&login["token_key"]),
+            buffer_budget_bytes: 1 << 20,
+            max_connections_per_ip: 1,
+            max_connections: 1,
+        };
+        let mut hub = Hub::new(Instant::ZERO, Rng::new([1; 32]), config);
+        let conn = ConnId(1);
+        let ip = text(&login["observed"]).parse().expect("an address");
+        let host = text(&login["host_as_dialled"]).into();
+        let ephemeral = key(&login["hub_ephemeral"]);
+        let unix_time = UnixTime(0);
+        let connected = hub::Input::Connected { conn, ip, host, ephemeral, unix_time };
+        hub.handle_input(Instant::ZERO, connected);
+        let (last, before) = list(&vector["messages"]).split_last().expect("messages");
+        let say = |hub: &mut Hub, message: &Value| {
+            let bytes = BytesMut::from(&unhex(message)[..]);
+            hub.handle_input(Instant::ZERO, hub::Input::Message { conn, bytes });
+            drain_hub(hub);
+        };
+        before.iter().for_each(|message| say(&mut hub, message));
+        assert_eq!(hub.stats().connections, 1, "not before: {}", vector["why"]);
+        say(&mut hub, last);
+        assert_eq!(hub.stats().connections, 0, "{}", vector["why"]);
+    }
+}
+
 fn hex(messages: &[Bytes]) -> Vec<String> {
     messages.iter().map(|message| to_hex(message)).collect()
 }

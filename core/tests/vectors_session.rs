@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use serde_json::Value;
-use towpath_core::close::{CloseReason, LocalClose};
+use towpath_core::close::{CloseReason, Incompatibility, LocalClose};
 use towpath_core::crypto::noise::{Handshake, Pattern};
 use towpath_core::crypto::record::RecordCipher;
 use towpath_core::crypto::{proof, public_key};
@@ -173,6 +173,117 @@ fn whole_sessions() {
             }
             assert_eq!(peer.sent, all, "{name}, {who}");
         }
+    }
+}
+
+/// A responder with the keys of a vector, and what became of it.
+fn respond(secret_key: [u8; 32], ephemeral: [u8; 32], takes: [bool; 2]) -> Session {
+    let [accept_strangers, accept_aes] = takes;
+    let role = Role::Responder { accept_strangers, accept_aes };
+    let setup = Setup { role, instance: 1 };
+    let config = Config { setup, secret_key, ephemeral, channel_binding: Vec::new() };
+    Session::new(Instant::ZERO, Rng::new([0; 32]), config)
+}
+
+/// Hands in bytes; what it sent since, and how it ended.
+fn feed(session: &mut Session, bytes: &[u8]) -> (Vec<u8>, Option<CloseReason>) {
+    if !bytes.is_empty() {
+        session.handle_input(Instant::ZERO, Input::Received(BytesMut::from(bytes)));
+    }
+    let (mut sent, mut closed) = (Vec::new(), None);
+    loop {
+        match session.poll_output() {
+            Output::Transmit(Transmit::Send(bytes)) => sent.extend_from_slice(&bytes),
+            Output::Event(Event::Closed(reason)) => closed = Some(reason),
+            Output::Timeout(_) => return (sent, closed),
+            _ => {}
+        }
+    }
+}
+
+fn incompatible(why: &Value) -> CloseReason {
+    CloseReason::Incompatible(match why.as_str() {
+        Some("version") => Incompatibility::Version,
+        Some("pattern") => Incompatibility::Pattern,
+        Some("suite") => Incompatibility::Suite,
+        Some("key") => Incompatibility::Key,
+        Some("not_ours") | None => Incompatibility::Magic,
+        Some(other) => panic!("{other}?"),
+    })
+}
+
+// Spec S6, S7, S8, S9, S10, S13
+#[test]
+fn preambles_and_refusals() {
+    let text = include_str!("../../spec/vectors/preamble.json");
+    let file: Value = serde_json::from_str(text).expect("a JSON file");
+    let good = load(text);
+    assert_eq!(good.len(), 4);
+    for vector in &good {
+        // Split anywhere it is one: the responder waits for the message behind it.
+        let mut session = respond([0x22; 32], [0x44; 32], [true, true]);
+        for byte in unhex(&vector["bytes"]) {
+            assert_eq!(feed(&mut session, &[byte]), (Vec::new(), None));
+        }
+        let pattern = vector["pattern"].as_str().expect("a pattern");
+        let suite = if vector["suite"] == "AESGCM" { Suite::AesGcm } else { Suite::ChaChaPoly };
+        let remote = (pattern == "IK").then(|| public_key(&[0x22; 32]));
+        let setup = Setup { role: Role::Initiator { remote, suite }, instance: 1 };
+        let (secret_key, ephemeral) = ([0x11; 32], [0x33; 32]);
+        let config = Config { setup, secret_key, ephemeral, channel_binding: Vec::new() };
+        let mut session = Session::new(Instant::ZERO, Rng::new([0; 32]), config);
+        assert_eq!(feed(&mut session, &[]).0[..8], unhex(&vector["bytes"]));
+    }
+    for vector in file["refused"].as_array().expect("a list") {
+        let takes = ["takes_xx", "takes_aesgcm"].map(|name| vector[name] == true);
+        let mut session = respond([0x22; 32], [0x44; 32], takes);
+        let (answer, closed) = feed(&mut session, &unhex(&vector["from_initiator"]));
+        assert_eq!(answer, unhex(&vector["answer"]), "{vector}");
+        assert_eq!(closed, Some(incompatible(&vector["why"])), "{vector}");
+    }
+    for vector in file["answers"].as_array().expect("a list") {
+        let remote = Some(public_key(&[0x22; 32]));
+        let role = Role::Initiator { remote, suite: Suite::ChaChaPoly };
+        let setup = Setup { role, instance: 1 };
+        let (secret_key, ephemeral) = ([0x11; 32], [0x33; 32]);
+        let config = Config { setup, secret_key, ephemeral, channel_binding: Vec::new() };
+        let mut session = Session::new(Instant::ZERO, Rng::new([0; 32]), config);
+        feed(&mut session, &[]);
+        let (said, closed) = feed(&mut session, &unhex(&vector["bytes"]));
+        assert_eq!((said, closed), (Vec::new(), Some(incompatible(&vector["means"]))), "{vector}");
+    }
+}
+
+// Spec S18, S19, S25, M1, M1b, M3, M13, M14b, M17
+#[test]
+fn streams_that_end_a_session() {
+    let file: Value =
+        serde_json::from_str(include_str!("../../spec/vectors/records.json")).unwrap();
+    let refused = &file["refused"];
+    let streams = refused["streams"].as_array().expect("a list");
+    assert!(streams.len() > 15);
+    for vector in streams {
+        let keys = ["responder_secret_key", "responder_ephemeral"].map(|name| key(&refused[name]));
+        let mut session = respond(keys[0], keys[1], [true, true]);
+        let stream = unhex(&vector["stream"]);
+        // Handshake, `Hello`, and then what the responder itself asks for, so that chunks may come.
+        let (handshake, rest) = stream.split_at(8 + 98);
+        let ended = feed(&mut session, handshake).1;
+        let hello = rest.first_chunk::<2>().map_or(0, |length| 2 + u16::from_be_bytes(*length));
+        let (hello, rest) = rest.split_at(usize::from(hello).min(rest.len()));
+        let mut closed = feed(&mut session, hello).1.or(ended);
+        if closed.is_none() && !rest.is_empty() {
+            let request = RequestId(refused["asked"].as_u64().expect("a number") as u32);
+            let chunk = ChunkRef { space: Space::Root, index: 0 };
+            let ask = Command::Request { request, handle: Handle(3), chunk };
+            session.handle_input(Instant::ZERO, Input::Command(ask));
+            feed(&mut session, &[]);
+            let said;
+            (said, closed) = feed(&mut session, rest);
+            assert!(said.is_empty(), "without a word: {vector}");
+        }
+        let misbehaved = matches!(closed, Some(CloseReason::Misbehaved(_)));
+        assert!(misbehaved, "{}: {closed:?}", vector["why"]);
     }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes ids.json, links.json and manifest.json beside this script, from the text of the spec alone.
+"""Makes ids.json, links.json, manifest.json and ranges.json beside this script, from the text of the spec alone.
 
     /usr/bin/python3 make_content.py
 """
@@ -42,7 +42,74 @@ def ids():
             vector["secret"] = secret.hex()
             vector["locator"] = sha(b"towpath locator v1", secret, id).hex()
         vectors.append(vector)
-    write("ids.json", "Ids and locators; without a secret the share is public", vectors=vectors)
+    digits = sha(b"digits").hex()
+    refused = ["", digits[:-1], digits + "0", digits.upper(), digits[:-1] + "g", " " + digits[1:],
+               digits[:-1] + "\n", "0x" + digits[2:], digits[:-1] + "\u0660"]
+    write("ids.json", "Ids and locators; without a secret the share is public; texts that are no ids",
+          vectors=vectors, refused=refused, refused_kinds=[2, 3, 128, 255])
+
+
+LEAF = 16 * 1024
+MULTIPLIER = 0x9E3779B97F4A7C15
+
+
+def tree(data):
+    """All levels of the tree over these bytes, leaves first, filled up with hashes of zeros."""
+    leaves = [sha(data[i:i + LEAF]) for i in range(0, len(data), LEAF)]
+    width = 1
+    while width < len(leaves):
+        width *= 2
+    levels = [leaves + [bytes(32)] * (width - len(leaves))]
+    while len(levels[-1]) > 1:
+        last = levels[-1]
+        levels.append([sha(last[i], last[i + 1]) for i in range(0, len(last), 2)])
+    return levels
+
+
+def ranges():
+    """Proofs of aligned runs of leaves of every level, and what must be refused."""
+    longest = 5 * CHUNK + 3 * LEAF + 77
+    content = bytes((i * MULTIPLIER >> 56) & 0xFF for i in range(longest))
+    vectors, refused = [], []
+    for length in [1, LEAF + 1, 3 * LEAF, CHUNK - 1, CHUNK + 1, longest]:
+        levels = tree(content[:length])
+        top = min(4, len(levels) - 1)
+        for level in range(top + 1):
+            size = LEAF << level
+            count = -(-length // size)
+            for index in sorted({0, count // 2, count - 1}):
+                proof = [levels[up][(index >> (up - level)) ^ 1] for up in range(level, len(levels) - 1)]
+                start = index * size
+                vectors.append({
+                    "length_bytes": length, "root": levels[-1][0].hex(), "level": level, "index": index,
+                    "start": start, "end": min(start + size, length),
+                    "hash": levels[level][index].hex(), "proof": [h.hex() for h in proof]})
+    last = vectors[-1]
+    low = next(v for v in vectors if v["length_bytes"] == longest and v["level"] == 0 and v["index"] > 0)
+
+    def broken(why, base, **change):
+        refused.append({"why": why, **{k: v for k, v in base.items() if k != "hash"}, **change})
+
+    broken("one hash too few", last, proof=last["proof"][:-1])
+    broken("one hash too many", last, proof=last["proof"] + ["00" * 32])
+    broken("no hashes", low, proof=[])
+    broken("the hashes the other way round", last, proof=last["proof"][::-1])
+    broken("one bit of a hash", low, proof=["%02x" % (int(low["proof"][0][:2], 16) ^ 1) + low["proof"][0][2:]]
+           + low["proof"][1:])
+    broken("another root", last, root="11" * 32)
+    broken("another index", low, index=low["index"] ^ 1)
+    broken("the next data", low, start=low["start"] + LEAF, end=low["end"] + LEAF)
+    broken("data that is too short", low, end=low["end"] - 1)
+    broken("data that is too long", low, end=low["end"] + 1)
+    broken("no data", low, end=low["start"])
+    broken("a level above the chunk", last, level=5, index=0, start=0, end=5 * CHUNK)
+    broken("an index behind the end", low, index=longest // LEAF + 1)
+    broken("another length of the file", last, length_bytes=longest + 1)
+    broken("a file that is too long", low, length_bytes=2**48 + 1)
+    broken("a chunk of the empty file", vectors[0], length_bytes=0, root="00" * 32, end=0)
+    write("ranges.json",
+          "Aligned runs of leaves with their proofs, and what must be refused; data are the bytes from start to "
+          "end of the content of merkle.json", vectors=vectors, refused=refused)
 
 
 def links():
@@ -206,12 +273,36 @@ def manifest():
         ("a/b/c", "./x//y/", "a/b/x/y"), ("a", "..", None), ("a", "/b", None), ("a", "", None),
         ("a/b", "c/../d", None), ("a/b", "../../c", None),
     ]
+    far = [link(b"l%02d" % n, b"l%02d/x" % (n + 1)) for n in range(50)]
+    trees = {
+        None: [
+            [file(b"a", 1), link(b"b", b"a")],
+            [folder(b"a"), link(b"a/up", b".."), file(b"c", 1), link(b"d", b"a/up/c")],
+            [link(b"a", b"b"), link(b"b", b"a")],  # each names an entry
+            [link(b"a", b"."), link(b"b", b"a/a/a/a")],
+            [folder(b"d"), link(b"l", b"d"), file(b"d/f", 1), link(b"m", b"l/f")],
+        ],
+        "link_target_missing": [
+            [link(b"a", b"b")],
+            [file(b"a", 1), link(b"b", b"a/c")],
+            [folder(b"d"), link(b"l", b"d/f")],
+            [folder(b"d"), link(b"l", b"d"), link(b"m", b"l/f")],
+            [link(b"a", b"b/x"), link(b"b", b"a/x")],
+            far + [folder(b"l50")],
+        ],
+    }
+    for tree in (tree for trees in trees.values() for tree in trees):
+        tree.sort(key=lambda item: bytes.fromhex(item["path"]).replace(b"/", b"\0"))
+    targets = [{"error": rule, "bytes": (HEADER + b"".join(map(entry_bytes, tree))).hex()}
+               for rule, lists in trees.items() for tree in lists]
     write("manifest.json",
           "Manifests and their entries (paths and targets in hex), manifests that are refused with "
-          "the rule they break, and what targets of links name", vectors=vectors, refused=refused,
-          resolved=[{"link": l, "target": t, "names": n} for l, t, n in resolved])
+          "the rule they break, what targets of links name, and manifests whose links lead to an entry or not",
+          vectors=vectors, refused=refused,
+          resolved=[{"link": l, "target": t, "names": n} for l, t, n in resolved], targets=targets)
 
 
 ids()
 links()
 manifest()
+ranges()

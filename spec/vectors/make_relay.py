@@ -164,10 +164,16 @@ BROKEN = [
     ("to_client", b"\x0b" + struct.pack(">H", 257) + b"x" * 257, "too_long"),
     ("to_client", b"\x0b" + struct.pack(">H", 2) + b"\xff\xfe", "not_utf8"),
 ]
+# Every message is refused when a byte is missing, and when one follows it.
+for direction, rows in (("to_hub", TO_HUB), ("to_client", TO_CLIENT)):
+    for _, _, plaintext in rows:
+        BROKEN.append((direction, plaintext[:-1], "truncated"))
+        BROKEN.append((direction, plaintext + b"\0", "trailing_bytes"))
 MESSAGES = [
     (b"", "empty_frame"),
     (b"\x03abc", "unknown_frame"),
     (b"\x02" + u32(1), "empty_data"),
+    (b"\x00" + bytes(513), "frame_too_long"),
     (b"\x01" + bytes(513), "frame_too_long"),
 ]
 
@@ -220,6 +226,42 @@ def login():
     }
 
 
+def broken_logins():
+    """What a client sends that must end its connection, to the hub of `login`."""
+    def begin(prologue=b"towpath relay v1tracker.example:8443"):
+        client = Noise(True, prologue, bytes([0x11] * 32), bytes([0x22] * 32))
+        hub = Noise(False, prologue, bytes([0x33] * 32), bytes([0x44] * 32))
+        first = client.write(PATTERN[0])
+        hub.read(first, PATTERN[0])
+        client.read(hub.write(PATTERN[1]), PATTERN[1])
+        third = client.write(PATTERN[2])
+        return b"\0" + first, b"\0" + third, client.split()[0]
+
+    first, third, key = begin()
+    seal = lambda counter, plain: b"\x01" + ChaCha20Poly1305(key).encrypt(nonce(counter), plain, b"")
+    log_in = b"\x01" + u64(7)
+    elsewhere = begin(b"towpath relay v1other.example:8443")[1]
+    cases = [
+        ("a first message of another length", [first + b"\0"]),
+        ("an X25519 result of zeros", [b"\0" + bytes(32)]),
+        ("a third message that was changed", [first, third[:-1] + bytes([third[-1] ^ 1])]),
+        ("a third message of another length", [first, third + b"\0"]),
+        ("a login for another host", [first, elsewhere]),
+        ("a control frame before the handshake", [b"\x01" + bytes(25)]),
+        ("data before the login", [first, third, b"\x02" + u32(1) + b"x"]),
+        ("another control message before Login", [first, third, seal(0, b"\x08" + u64(1))]),
+        ("a Login that was changed", [first, third, seal(0, log_in)[:-1] + b"\0"]),
+        ("a Login with a nonce that is not the first", [first, third, seal(1, log_in)]),
+        ("a handshake message after the handshake", [first, third, seal(0, log_in), third]),
+        ("Login twice", [first, third, seal(0, log_in), seal(1, log_in)]),
+        ("Login that is sent again", [first, third, seal(0, log_in), seal(0, log_in)]),
+        ("a circuit that never was", [first, third, seal(0, log_in), seal(1, b"\x05" + u32(1))]),
+        ("data on a circuit that never was",
+         [first, third, seal(0, log_in), b"\x02" + u32(HUB) + b"x"]),
+    ]
+    return [{"why": why, "messages": [m.hex() for m in messages]} for why, messages in cases]
+
+
 def main():
     named = lambda rows: [{"name": n, "fields": f, "plaintext": p.hex()} for n, f, p in rows]
     payload = bytes(range(20))
@@ -233,6 +275,7 @@ def main():
         "data": {"circuit": HUB + 2, "payload": payload.hex(),
                  "frame": (b"\x02" + u32(HUB + 2) + payload).hex()},
         "login": login(),
+        "broken_logins": broken_logins(),
     }, indent=1))
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes records.json, frames.json and proof.json beside this script, from the text of the spec and of the Noise
+"""Makes records.json, frames.json, proof.json and preamble.json beside this script, from the text of the spec and of the Noise
 specification alone; the primitives are those of python3-cryptography.
 
     python3 make_session.py
@@ -204,7 +204,102 @@ def records():
             left -= lengths[-1]
         cut.append({"chunk_bytes": length, "proof_hashes": hashes, "record_plaintext_bytes": lengths})
     write("records.json", "Whole sessions; a direction that rekeys (after 3 records instead of 2^20); how this "
-          "implementation cuts chunks into records (not required)", vectors=vectors, rekey=rekey, cut=cut)
+          "implementation cuts chunks into records (not required)", vectors=vectors, rekey=rekey, cut=cut,
+          refused=streams_refused())
+
+
+def streams_refused():
+    """What an initiator sends that a responder must close the session for, and why."""
+    vector = {"initiator_secret_key": bytes([0x11] * 32), "responder_secret_key": bytes([0x22] * 32),
+              "initiator_ephemeral": bytes([0x33] * 32), "responder_ephemeral": bytes([0x44] * 32)}
+    preamble = b"\x8eTow" + struct.pack(">H", 1) + b"\x00\x00"
+    messages, _, split = handshake("IK", "ChaChaPoly", preamble, *vector_order(vector))
+    begin = preamble + record(messages[0])
+    say_hello = hello(1, 1, 5)
+    asked = frame(8, u32(1) + u32(3) + chunk_ref(0, 5))
+    data = chunk(9, [bytes(32)], b"data")
+
+    def stream(*plaintexts, spoil=None):
+        aead = Aead("ChaChaPoly", split[0])
+        records = [bytearray(record(aead.seal(b"", plain))) for plain in plaintexts]
+        if spoil is not None:
+            records[-1][spoil] ^= 1
+        return begin + b"".join(records)
+
+    def cut(text, length):
+        return text[:len(text) - length]
+
+    good = stream(say_hello)
+    again = stream(say_hello, say_hello)[len(good):]
+    cases = [
+        ("a record without a byte", good + b"\x00\x10"),
+        ("a record of length 0", good + b"\x00\x00"),
+        ("a changed byte", stream(say_hello, asked, spoil=5)),
+        ("a changed tag", stream(say_hello, asked, spoil=-1)),
+        ("a record that is sent again", stream(say_hello, asked) + stream(say_hello, asked)[len(good):]),
+        ("the records of another place", begin + again),
+        ("no Hello first", stream(asked)),
+        ("Hello twice", stream(say_hello, say_hello)),
+        ("versions the wrong way round", stream(hello(2, 1, 5))),
+        ("a type that is none, at its header", stream(say_hello, b"\x10" + u32(4))),
+        ("a frame that is too long, at its header", stream(say_hello, b"\x0c" + u32(16385))),
+        ("a chunk that is too long, at its header", stream(say_hello, b"\x0f" + u32(263110))),
+        ("a body that is too short", stream(say_hello, frame(12, bytes(7)))),
+        ("one request number twice", stream(say_hello, asked, asked)),
+        ("a chunk that nobody asked for", stream(say_hello, chunk(8, [], b"data"))),
+        ("a chunk for a request that has its answer", stream(say_hello, data, data)),
+        ("an Unavailable that nobody asked for", stream(say_hello, frame(10, u32(8) + b"\x00"))),
+        ("31 hashes", stream(say_hello, chunk(9, [bytes(32)] * 31, b"data"))),
+        ("a chunk without a byte", stream(say_hello, chunk(9, [bytes(32)], b""))),
+        ("a chunk of one byte too many, at its head",
+         stream(say_hello, b"\x0f" + u32(5 + 32 + 262145) + u32(9) + b"\x01" + bytes(32))),
+        ("another length of the first message", preamble + b"\x00\x61" + bytes(97)),
+    ]
+    return {**{name: key.hex() for name, key in vector.items()}, "asked": 9,
+            "streams": [{"why": why, "stream": bytes(text).hex()} for why, text in cases]}
+
+
+def vector_order(vector):
+    return [vector[name] for name in ("initiator_secret_key", "initiator_ephemeral",
+                                      "responder_secret_key", "responder_ephemeral")]
+
+
+def preambles():
+    names = [["IK", "XX"], ["ChaChaPoly", "AESGCM"]]
+    magic = b"\x8eTow"
+    good = [{"bytes": (magic + b"\x00\x01" + bytes([p, s])).hex(), "version": 1,
+             "pattern": names[0][p], "suite": names[1][s]} for p in (0, 1) for s in (0, 1)]
+    reasons = {"version": 1, "pattern": 2, "suite": 3, "key": 4}
+    refusal = lambda reason: bytes(2) + magic + bytes([reasons[reason]])
+    other = handshake("IK", "ChaChaPoly", magic + b"\x00\x01\x00\x00", bytes([0x11] * 32),
+                      bytes([0x33] * 32), bytes([0x77] * 32), bytes([0x44] * 32))[0][0]
+    # What comes, whether the responder takes XX and AESGCM, and why it refuses.
+    bad = [
+        (b"G", True, True, None),
+        (b"\x16\x03\x01", True, True, None),
+        (b"\x8eTox", True, True, None),
+        (magic + b"\x00\x02\x00\x00", True, True, "version"),
+        (magic + b"\x00\x00\x00\x00", True, True, "version"),
+        (magic + b"\xff\xff\x09\x09", False, False, "version"),
+        (magic + b"\x00\x01\x02\x02", True, True, "pattern"),
+        (magic + b"\x00\x01\x01\x02", False, False, "suite"),
+        (magic + b"\x00\x01\x00\x02", True, True, "suite"),
+        (magic + b"\x00\x01\x01\x01", False, False, "pattern"),
+        (magic + b"\x00\x01\x01\x00", False, True, "pattern"),
+        (magic + b"\x00\x01\x00\x01", True, False, "suite"),
+        (magic + b"\x00\x01\x00\x00" + record(other), True, True, "key"),
+        (magic + b"\x00\x01\x00\x00" + record(b"\x09" * 96), True, True, "key"),
+    ]
+    # First answers that an initiator of IK gets, and what they mean to it.
+    answers = [(refusal(reason), reason) for reason in reasons] + [
+        (b"\x00\x00\x8eTow\x05", "not_ours"), (b"\x00\x00H", "not_ours"),
+        (b"HTTP/1.1 400", "not_ours"), (b"\x00\x31", "not_ours"), (b"\x00\x60", "not_ours"),
+    ]
+    write("preamble.json", "Preambles; what a responder with the secret key 22…22 refuses, and its answer; what an "
+          "initiator makes of first answers", vectors=good,
+          refused=[{"from_initiator": data.hex(), "takes_xx": xx, "takes_aesgcm": aes,
+                    "answer": refusal(why).hex() if why else "", "why": why} for data, xx, aes, why in bad],
+          answers=[{"bytes": data.hex(), "means": means} for data, means in answers])
 
 
 def frames():
@@ -276,3 +371,4 @@ def proofs():
 records()
 frames()
 proofs()
+preambles()

@@ -287,6 +287,7 @@ impl Directory {
 
     /// Instances with an open relay session that have something public. Those that have not are not
     /// named: that somebody shares something in private is nobody's business.
+    // spec K2
     pub(crate) fn relay_peers(&self, now: Instant, limit: usize) -> Vec<Instance> {
         let inner = self.at(now);
         let public = |instance: &Instance| {

@@ -107,6 +107,7 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for JsonBody<T
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Self(body)),
             Err(error) => {
+                // spec K4: where it is wrong, not what it says
                 tracing::debug!(%error, "bad body");
                 Err(Refusal::bad("Invalid request body"))
             }

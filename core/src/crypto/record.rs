@@ -64,6 +64,7 @@ impl RecordCipher {
     ///
     /// # Errors
     /// [`Forged`]; this cipher is then as it was.
+    // spec K13: each counter opens one record, once
     pub fn open_in_place(&mut self, sealed: &mut [u8]) -> Result<usize, Forged> {
         let length = self.key.open_in_place(self.counter, &[], sealed)?;
         self.advance();

@@ -16,6 +16,7 @@ use crate::limits::{
 use crate::merkle::{ZERO_HASH, chunk_count};
 
 /// An entry that borrows its bytes: what is checked, encoded and decoded without a copy.
+// spec K9: this is all that is told of an entry
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) path: &'a [u8],

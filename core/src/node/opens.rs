@@ -125,6 +125,7 @@ impl Node {
         ask.is_open = true;
         let Some(content) = self.contents.get_mut(&key) else { return };
         let secret = content.secret.as_ref();
+        // spec K5: whoever the tracker named has to prove the secret first
         let proven = proof::check(
             secret.unwrap_or(&Secret::PUBLIC),
             proof::SEEDER,
@@ -177,6 +178,7 @@ impl Node {
     }
 
     /// A number that we do not use (any more): late if we gave it once, else a lie.
+    // spec M23
     fn stale(&mut self, id: LinkId, handle: Handle) {
         let given = self.links.up_mut(id).is_some_and(|link| handle.0 < link.next_handle);
         if given {
@@ -257,6 +259,7 @@ impl Node {
         let proven = proof::check(secret, proof::REQUESTER, locator, &hash, given);
         let proven = proven || planted!(NoProof);
         let answer = proof::make(secret, proof::SEEDER, locator, &hash);
+        // spec M22
         if link.opened.contains_key(&handle) {
             return self.misbehaved(id, "handle_used_twice");
         }
@@ -266,6 +269,7 @@ impl Node {
             if link.refused > MAX_REFUSED_OPENS_PER_SESSION {
                 return self.misbehaved(id, "too_many_refused_opens");
             }
+            // spec K8: one answer for all of them
             return self.say(id, Message::Refused { handle });
         };
         let Some(about) = content.about.clone() else { return };

@@ -143,6 +143,8 @@ impl Handshaking {
                     return Ok(Next::Wait);
                 };
                 let rest = core::mem::take(&mut self.received);
+                // spec K12: whoever replays the first message stops here, for want of a key to go
+                // on with
                 return Ok(Next::Done { finished: noise.finish(), suite: self.suite, rest });
             }
         }

@@ -39,7 +39,7 @@ fn an_instance_goes_into_text_and_back_and_nothing_else_does() {
     assert_eq!(parse_instance(&text.replace(".0", ".+")), None);
 }
 
-// Spec L5, T15
+// Spec L5, T15, K1
 #[test]
 fn a_private_announce_says_nothing_but_who_and_under_what() {
     let call = encode_request(&Request::Announce {

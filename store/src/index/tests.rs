@@ -99,6 +99,26 @@ fn links_must_lead_to_an_entry() {
     assert!(check(&[link("x", "y/c"), link("y", "z"), link("z", "y")]).is_err());
 }
 
+// Spec C25, C25b, C25c
+#[test]
+fn targets_lead_where_the_vectors_say() {
+    let file = include_str!("../../../spec/vectors/manifest.json");
+    let file: serde_json::Value = serde_json::from_str(file).unwrap();
+    let targets = file["targets"].as_array().unwrap();
+    assert!(targets.len() > 10);
+    for vector in targets {
+        let text = vector["bytes"].as_str().unwrap();
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..text.len()).step_by(2).map(byte).collect();
+        let error = match Index::build(section(&bytes)) {
+            Ok(_) => None,
+            Err(ReadError::Rule(rule)) => Some(rule.0),
+            Err(ReadError::Io(error)) => panic!("{error}"),
+        };
+        assert_eq!(error, vector["error"].as_str(), "{text}");
+    }
+}
+
 // Spec C25c
 #[test]
 fn links_that_take_many_looks_are_given_up() {

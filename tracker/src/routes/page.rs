@@ -84,6 +84,7 @@ fn title(row: Option<&FileRow>) -> String {
     }
 }
 
+// spec K3 and K11: of a private share how many have it; and whom one trusts here
 fn body(row: Option<&FileRow>, peers: usize, base: &str, locator: &str) -> String {
     let what = match row {
         Some(row) if row.public => {

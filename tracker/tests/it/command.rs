@@ -52,6 +52,41 @@ async fn it_says_where_it_listens_and_stops_on_a_signal() {
     );
 }
 
+// Spec K4
+#[tokio::test]
+async fn its_log_names_no_locator_and_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command()
+        .args(["-v", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.path())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address: SocketAddr = line["listening on http://".len()..].trim_end().parse().unwrap();
+    let (locator, token) = ("5e".repeat(32), "AToken".repeat(10));
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let body = format!("{{\"peer_id\":\"{}.0000000000000001\",", "ab".repeat(32));
+    let body = format!("{body}\"file\":{{\"hash\":\"{locator}\"}}}}");
+    for (method, path, body) in [
+        ("GET", format!("/api/files/{locator}/peers?namespace=native"), String::new()),
+        ("GET", format!("/f/{locator}"), String::new()),
+        ("POST", "/api/files/announce".into(), body.clone()),
+        ("POST", "/api/files/announce".into(), body[1..].to_owned()),
+        ("DELETE", format!("/api/files/{locator}"), String::new()),
+    ] {
+        let reply = call(address, method, &path, &headers, body).await;
+        assert!((400..500).contains(&reply.status), "{path}: {}", reply.text());
+    }
+    signal(&child, "-TERM");
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    child.wait().unwrap();
+    assert!(log.contains("DEBUG"), "it says much: {log}");
+    assert!(!log.contains(&locator) && !log.contains(&token), "{log}");
+}
+
 #[test]
 fn help_has_examples_and_errors_are_sentences() {
     let (out, _, code) = run(&["--help"]);

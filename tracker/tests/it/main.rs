@@ -25,3 +25,5 @@ mod peer;
 mod relay;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod vectors;

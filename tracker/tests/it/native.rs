@@ -44,7 +44,7 @@ async fn peers(asker: &Peer, locator: Locator) -> Vec<PeerEntry> {
     }
 }
 
-// Spec T15b
+// Spec T15b, K2
 #[tokio::test]
 async fn a_private_share_is_found_by_its_locator_alone() {
     let server = Server::start().await;

@@ -7,6 +7,7 @@ use towpath_core::tracker_api::{PublicFile, Request};
 use crate::harness::Server;
 use crate::peer::Peer;
 
+// Spec K11
 #[tokio::test]
 async fn a_public_share_shows_its_name_harmlessly() {
     let server = Server::start().await;
@@ -33,6 +34,7 @@ async fn a_public_share_shows_its_name_harmlessly() {
     );
 }
 
+// Spec K3, K11
 #[tokio::test]
 async fn a_private_share_shows_nothing_of_itself() {
     let server =
@@ -45,6 +47,9 @@ async fn a_private_share_shows_nothing_of_itself() {
     let page = server.get(&format!("/f/{locator}")).await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("A private share"));
+    assert!(page.text().contains("Who serves this page could read the secret"));
+    assert_eq!(page.headers["referrer-policy"], "no-referrer");
+    assert!(!page.text().contains("src=") && !page.text().contains("href="));
     let command = format!("towpath get 'https://t.example/f/{locator}#SECRET'");
     assert!(page.text().contains(&command), "{}", page.text());
 }

@@ -175,7 +175,7 @@ fn whoever_proves_the_secret_is_proven_it_and_told_what_there_is() {
     assert_eq!(hand.said(), [opened, Message::HaveAll { handle, space }]);
 }
 
-// Spec M7b, M9
+// Spec M7b, M9, K8
 #[test]
 fn an_unknown_locator_and_a_wrong_proof_get_the_same_answer() {
     let unknown = Locator([1; 32]);
@@ -220,7 +220,7 @@ fn what_was_opened_in_one_session_is_not_open_in_another() {
     assert!(hand.transmits.iter().any(serves));
 }
 
-// Spec C13, M8, M8b
+// Spec C13, M8, M8b, K5
 #[test]
 fn another_share_than_the_one_of_the_link_is_not_taken() {
     let right = proof(SECRET, SEEDER, locator(), HASH);
@@ -250,6 +250,40 @@ fn another_share_than_the_one_of_the_link_is_not_taken() {
         assert_eq!(hand.events.iter().any(blamed), !good);
         assert_eq!(hand.closed().is_some(), !good);
     }
+}
+
+// Spec M22, M23
+#[test]
+fn handles_are_given_once_and_used_when_they_are_open() {
+    let (handle, locator) = (Handle(4), locator());
+    let mut hand = Hand::seeder();
+    let link = hand.link(1, 9);
+    let right = proof(SECRET, REQUESTER, locator, HASH);
+    hand.hear(link, Message::Open { handle, locator, proof: right });
+    assert!(hand.closed().is_none());
+    hand.hear(link, Message::Open { handle, locator, proof: right });
+    assert_eq!(hand.closed(), Some(&misbehaved("handle_used_twice")));
+    let mut hand = Hand::seeder();
+    let link = hand.link(1, 9);
+    hand.hear(link, Message::Complete { handle });
+    assert_eq!(hand.closed(), Some(&misbehaved("complete_of_unopened_share")));
+
+    let space = Space::Root;
+    let open = |hand: &mut Hand, link| {
+        hand.established(link, instance(2));
+        match hand.said()[..] {
+            [Message::Open { handle, .. }] => handle,
+            _ => panic!("{:?}", hand.transmits),
+        }
+    };
+    let (mut hand, link, _) = Hand::getter();
+    let given = open(&mut hand, link);
+    hand.hear(link, Message::HaveAll { handle: Handle(given.0 + 1), space });
+    assert_eq!(hand.closed(), Some(&misbehaved("unknown_handle")));
+    let (mut hand, link, _) = Hand::getter();
+    let given = open(&mut hand, link);
+    hand.hear(link, Message::HaveAll { handle: given, space });
+    assert_eq!(hand.closed(), Some(&misbehaved("have_before_opened")));
 }
 
 // Spec P4

@@ -91,6 +91,7 @@ proptest! {
         prop_assert_eq!(ToHub::decode(&bytes), Err(DecodeError("trailing_bytes")));
     }
 
+    // Spec K7
     #[test]
     fn messages_to_a_client_go_there_and_back(message in to_client(), more in any::<u8>()) {
         let mut bytes = message.encode();

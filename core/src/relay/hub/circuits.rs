@@ -96,6 +96,7 @@ impl Hub {
         {
             return Err(OpenError::Busy);
         }
+        // spec K7: who calls, and not whence
         let from = caller.instance;
         let callee = callee.filter(|callee| *callee != id).ok_or(OpenError::Absent)?;
         let called = self.connections.get_mut(&callee).and_then(|c| c.online());

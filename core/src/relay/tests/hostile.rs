@@ -207,7 +207,7 @@ fn half_a_login_is_waited_for_ten_seconds() {
     }
 }
 
-// Spec R6
+// Spec R6, K13
 #[test]
 fn a_login_for_another_host_fails() {
     let (mut world, _, _) = World::pair(42);
@@ -255,7 +255,7 @@ fn control_messages_against_the_rules_end_the_connection() {
     }
 }
 
-// Spec R9
+// Spec R9, K13
 #[test]
 fn a_forged_or_replayed_control_frame_ends_the_connection() {
     let reason = ordeal(|world, _| {

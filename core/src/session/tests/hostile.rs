@@ -10,8 +10,10 @@ use crate::close::{CloseReason, Incompatibility, LocalClose, Misbehaviour};
 use crate::codec::Write;
 use crate::crypto::noise::{Finished, Handshake, Pattern};
 use crate::limits::{CHUNK_BYTES, MAX_INCOMING_REQUESTS};
+use crate::rng::Rng;
 use crate::session::preamble::{Preamble, refusal};
-use crate::session::{Event, Input, Suite};
+use crate::session::{Event, Input, Session, Suite};
+use crate::time::Instant;
 use crate::wire::{Handle, Message, RequestId, Unavailable};
 
 /// An initiator made by hand, against a session that responds.
@@ -171,7 +173,7 @@ fn too_many_requests_are_refused() {
     hand.blamed("too_many_requests");
 }
 
-// Spec S18, S19
+// Spec S18, S19, K13
 #[test]
 fn records_are_refused_when_forged_short_or_replayed() {
     let mut hand = Hand::established();
@@ -195,6 +197,28 @@ fn records_are_refused_when_forged_short_or_replayed() {
     let _ = hand.record(b"skipped");
     hand.peer.receive(&record);
     hand.blamed("record_forged");
+}
+
+// Spec K12
+#[test]
+fn a_replayed_first_message_makes_no_session() {
+    let mut first = Peer::new(initiator(Some(responder_id()), Suite::ChaChaPoly));
+    let recorded = first.take_sent();
+    // Another run of the responder: other ephemeral bytes.
+    let mut config = config(responder(true, true));
+    config.ephemeral = [5; 32];
+    let session = Session::new(Instant::ZERO, Rng::new([0; 32]), config);
+    let mut peer = Peer::with(session);
+    peer.receive(&recorded);
+    let answer = peer.take_sent();
+    assert_eq!(answer[..2], [0, 48], "it cannot know that this is old");
+    // What the replayer could send next is a record under a key that it does not have.
+    peer.receive(&[&[0, 50][..], &[7; 50]].concat());
+    assert_eq!(peer.closed(), Some(&CloseReason::Misbehaved(Misbehaviour("record_forged"))));
+    assert!(!peer.is_established());
+    // Only who sent it first can read the answer.
+    first.receive(&answer);
+    assert!(first.closed().is_none());
 }
 
 // Spec S19

@@ -1,5 +1,6 @@
 //! What two honest sessions do.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use super::pipe::*;
 use crate::close::{CloseReason, Incompatibility, LocalClose, Misbehaviour, RemoteClose};
 use crate::crypto::public_key;
-use crate::id::{ContentKey, Hash, PeerId};
+use crate::id::{ContentKey, Descriptor, Hash, Kind, Locator, PeerId};
 use crate::limits::{CHUNK_BYTES, IDLE_READ_BYTES, MAX_INCOMING_REQUESTS};
 use crate::limits::{MAX_SEND_BACKLOG_BYTES, READ_BYTES};
 use crate::output::Output;
@@ -399,6 +400,64 @@ fn the_end_is_said_once_and_swallows_everything() {
         assert_eq!(peer.events.len(), before);
         assert!(peer.sent.is_empty() && peer.read.is_none());
         assert_eq!(peer.session.poll_output_timeout(), Instant::NEVER);
+    }
+}
+
+/// Whether `needle` stands anywhere in what went over the wire.
+fn is_on(wire: &[u8], needle: &[u8]) -> bool {
+    wire.windows(needle.len()).any(|window| window == needle)
+}
+
+// Spec K6
+#[test]
+fn nothing_of_what_is_said_stands_on_the_wire() {
+    for suite in SUITES {
+        let mut a = Peer::new(initiator(Some(responder_id()), suite));
+        let mut b = Peer::new(responder(true, true));
+        let mut wire = Vec::new();
+        let mut turn = |a: &mut Peer, b: &mut Peer| {
+            for _ in 0..3 {
+                let (there, back) = (a.take_sent(), b.take_sent());
+                for (bytes, to) in [(there, &mut *b), (back, &mut *a)] {
+                    wire.extend_from_slice(&bytes);
+                    if !bytes.is_empty() {
+                        to.receive(&bytes);
+                    }
+                }
+            }
+        };
+        turn(&mut a, &mut b);
+        let (locator, proof) = (Locator([0xA1; 32]), [0xA2; 32]);
+        a.command(Command::Send(Message::Open { handle: Handle(0), locator, proof }));
+        let root = Hash([0xA3; 32]);
+        let descriptor = Descriptor { kind: Kind::File, length_bytes: 0x1234_5678_9ABC, root };
+        let name = String::from("a name");
+        let opened = Message::Opened { handle: Handle(0), proof, descriptor, name };
+        b.command(Command::Send(opened));
+        a.request(1, 0);
+        turn(&mut a, &mut b);
+        b.serve(1, 0);
+        b.answer_read(70_000, 3, BytesMut::new());
+        turn(&mut a, &mut b);
+        assert_eq!((messages(&a).len(), chunks(&a).len()), (1, 1));
+        let (data, proof) = (content(chunk(0), 70_000), super::pipe::proof(chunk(0), 3));
+        let keys = [public_key(&INITIATOR_KEY), responder_id()];
+        let length = 0x1234_5678_9ABC_u64.to_be_bytes();
+        let said: [&[u8]; 9] = [
+            &locator.0[..8],
+            &[0xA2; 8],
+            &root.0[..8],
+            &length[2..],
+            b"a name",
+            &data[1_000..1_008],
+            &proof[1].0[..8],
+            &keys[0].0[..8],
+            &keys[1].0[..8],
+        ];
+        for needle in said {
+            assert!(!is_on(&wire, needle), "{needle:?}");
+        }
+        assert!(wire.len() > 70_000);
     }
 }
 
