@@ -114,14 +114,8 @@ impl Peer {
                     break;
                 }
                 Output::Event(event) => {
-                    match &event {
-                        session::Event::Message(Message::Unavailable { request, .. }) => {
-                            link.asked.remove(request);
-                        }
-                        session::Event::Chunk { request, .. } if !link.asked.remove(request) => {
-                            self.held_too_much = Some(("is a chunk that nobody asked for", 1));
-                        }
-                        _ => {}
+                    if !was_asked(&mut link.asked, &event) {
+                        self.held_too_much = Some(("is a chunk that nobody asked for", 1));
                     }
                     self.oracle.came(id, &event);
                     if let session::Event::Closed(reason) = &event {
@@ -224,6 +218,18 @@ impl Peer {
         }
         self.circuit(id);
         self.forget_if_over(id);
+    }
+}
+
+/// Notes what an answer answers; whether it is one to something that was asked.
+fn was_asked(asked: &mut BTreeSet<RequestId>, event: &session::Event) -> bool {
+    match event {
+        session::Event::Chunk { request, .. } => asked.remove(request),
+        session::Event::Message(Message::Unavailable { request, .. }) => {
+            asked.remove(request);
+            true
+        }
+        _ => true,
     }
 }
 
