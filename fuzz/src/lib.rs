@@ -10,6 +10,7 @@
 //! that arrive are the bytes that were shared, a direct path is used where there is one and the
 //! relay where there is none, and nobody holds more than the limits allow ([`world`]).
 
+pub mod adversary;
 pub mod content;
 pub mod corpus;
 pub mod coverage;

@@ -190,7 +190,7 @@ fn play_many(args: &World) -> ExitCode {
     for (what, n) in &report.counts {
         println!("{n:8} {what}");
     }
-    let never = report.never(scenario::EXPECTED);
+    let never = report.never(&scenario::expected());
     for what in &never {
         println!("   never {what}");
     }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use towpath_core::crypto::public_key;
-use towpath_core::id::{ChunkRef, ContentKey, Hash, Instance, LinkId};
+use towpath_core::id::{ChunkRef, ContentKey, Hash, Instance, LinkId, PeerId};
 use towpath_core::node::{self, CallId, Event, IncomingFrom, Node};
 use towpath_core::output::Output;
 use towpath_core::relay::client::{self, Client};
@@ -61,10 +61,19 @@ pub enum Effect {
     Tell(Event),
     /// For those who watch: which machine, and what it does.
     Tale(&'static str, String),
-    /// A session ended because the other side broke this rule.
-    Accuse(&'static str),
+    /// A session ended because the other side broke this rule; who that was, as far as is known.
+    Accuse(&'static str, Who),
     /// A session ended because the other side was not heard of any more.
     GiveUp,
+}
+
+/// The other side of a link, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Who {
+    /// Its key: proven, or as it was called, or as the relay says.
+    pub peer: Option<PeerId>,
+    /// Where it is.
+    pub address: Option<SocketAddr>,
 }
 
 /// What comes to a peer.
@@ -103,6 +112,8 @@ pub struct Peer {
     links: BTreeMap<LinkId, Link>,
     /// Circuits that wait for the node's word: the node's number and the client's.
     circuits: BTreeMap<u64, u64>,
+    /// Who waits for the node's word.
+    callers: BTreeMap<u64, Who>,
     next_incoming: u64,
     work: VecDeque<Work>,
     rng: Rng,
@@ -154,6 +165,7 @@ impl Peer {
             client_deadline: now,
             links: BTreeMap::new(),
             circuits: BTreeMap::new(),
+            callers: BTreeMap::new(),
             next_incoming: CIRCUIT_NUMBERS,
             work: VecDeque::new(),
             keys: rng.fork("keys", 0),
@@ -222,6 +234,8 @@ impl Peer {
                 Work::Session(id, input) => self.session(now, id, Some(input)),
                 Work::Dialled(id) => self.open(now, id),
                 Work::Incoming(number, from) => {
+                    let who = Who { peer: None, address: Some(from) };
+                    self.callers.insert(number, who);
                     let from = IncomingFrom::Tcp(from);
                     let input = node::Input::Incoming { incoming: number, from };
                     self.work.push_back(Work::Node(input));
@@ -252,31 +266,35 @@ impl Peer {
     fn node_transmit(&mut self, transmit: node::Transmit) {
         match transmit {
             node::Transmit::Dial { link, to, setup } => {
-                self.add_link(link, setup, Carrier::Tcp);
+                self.add_link(link, setup, Carrier::Tcp, Who { peer: None, address: Some(to) });
                 self.effects.push(Effect::Dial(link, to));
             }
             node::Transmit::OpenCircuit { link, to, setup } => {
-                self.add_link(link, setup, circuit());
+                self.add_link(link, setup, circuit(), Who { peer: Some(to.peer), address: None });
                 self.work.push_back(Work::Client(client::Input::Open { link, to }));
             }
             node::Transmit::Accept { incoming, link, setup } => {
+                let who = self.callers.remove(&incoming).unwrap_or_default();
                 if let Some(number) = self.circuits.remove(&incoming) {
-                    self.add_link(link, setup, circuit());
+                    self.add_link(link, setup, circuit(), who);
                     let accept = client::Input::Accept { incoming: number, link };
                     self.work.push_back(Work::Client(accept));
                     self.work.push_back(Work::Dialled(link));
                 } else {
-                    self.add_link(link, setup, Carrier::Tcp);
+                    self.add_link(link, setup, Carrier::Tcp, who);
                     self.effects.push(Effect::Adopt(incoming, link));
                     self.work.push_back(Work::Dialled(link));
                 }
             }
-            node::Transmit::Refuse { incoming } => match self.circuits.remove(&incoming) {
-                Some(number) => {
-                    self.work.push_back(Work::Client(client::Input::Refuse { incoming: number }));
+            node::Transmit::Refuse { incoming } => {
+                self.callers.remove(&incoming);
+                match self.circuits.remove(&incoming) {
+                    Some(incoming) => {
+                        self.work.push_back(Work::Client(client::Input::Refuse { incoming }));
+                    }
+                    None => self.effects.push(Effect::Refuse(incoming)),
                 }
-                None => self.effects.push(Effect::Refuse(incoming)),
-            },
+            }
             node::Transmit::Abandon { link } => match self.links.remove(&link) {
                 Some(Link { carrier: Carrier::Circuit { .. }, .. }) => {
                     self.work.push_back(Work::Client(client::Input::Close { link }));
@@ -304,10 +322,10 @@ impl Peer {
         }
     }
 
-    fn add_link(&mut self, id: LinkId, setup: Setup, carrier: Carrier) {
+    fn add_link(&mut self, id: LinkId, setup: Setup, carrier: Carrier, who: Who) {
         let deadline = Instant::NEVER;
         let asked = BTreeSet::new();
-        let link = Link { setup, carrier, session: None, closed: false, deadline, asked };
+        let link = Link { setup, who, carrier, session: None, closed: false, deadline, asked };
         let before = self.links.insert(id, link);
         assert!(before.is_none(), "the node used a link number twice: {id:?}");
     }
@@ -343,6 +361,7 @@ impl Peer {
                 let number = self.next_incoming;
                 self.next_incoming += 1;
                 self.circuits.insert(number, incoming);
+                self.callers.insert(number, Who { peer: Some(from), address: None });
                 let from = IncomingFrom::Circuit(from);
                 node::Input::Incoming { incoming: number, from }
             }

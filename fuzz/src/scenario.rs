@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `draw` | dice become hosts, networks, contents |
 //! | `special` | scenarios with a story of their own |
+//! | `hostile` | dice become adversaries |
 //! | `faults` | what goes wrong, and when it is mended |
 //! | `judge` | what must hold at the end |
 //! | `time` | how long it may take |
 
 mod draw;
 mod faults;
+mod hostile;
 mod judge;
 mod special;
 mod time;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
+use crate::adversary::Vice;
 use crate::dice::Dice;
 use crate::world::{Plant, World};
 
@@ -102,6 +105,15 @@ pub const EXPECTED: &[&str] = &[
     "wall clock set",
 ];
 
+/// All that must have happened: [`EXPECTED`], and whatever adversaries can do.
+#[must_use]
+pub fn expected() -> Vec<&'static str> {
+    let vices = Vice::SEEDERS.iter().chain(Vice::REQUESTERS).map(|vice| vice.name());
+    let answers =
+        ["adversary accused", "adversary shown the door", "split at every byte, and served"];
+    EXPECTED.iter().copied().chain(vices).chain(answers).collect()
+}
+
 /// What a run showed.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -128,6 +140,8 @@ enum Sort {
     Slow,
     /// A folder whose manifest leads out of it.
     Escaping,
+    /// Honest hosts among adversaries.
+    Hostile,
 }
 
 /// What was drawn.
@@ -257,6 +271,9 @@ impl Scenario {
                 host.config.limit_up,
                 host.config.limit_down,
             );
+            if let Some(config) = &host.adversary {
+                let _ = writeln!(text, "    adversary: {:?}", config.vices);
+            }
             for (index, errand) in host.errands.iter().enumerate() {
                 let length = errand.content().length_bytes();
                 let _ = writeln!(text, "    {:?} {length} bytes", errand.wish);

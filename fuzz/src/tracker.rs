@@ -36,6 +36,8 @@ pub struct Directory {
     pub mood: Mood,
     /// Tokens that were good once.
     pub expired_tokens: u64,
+    /// Whom it names besides those who announced: other keys of adversaries.
+    pub also: Vec<PeerEntry>,
     token_key: [u8; 32],
     rng: Rng,
     seen: BTreeMap<Instance, Instant>,
@@ -50,6 +52,7 @@ impl Directory {
         Self {
             mood: Mood::Honest,
             expired_tokens: 0,
+            also: Vec::new(),
             token_key,
             rng,
             seen: BTreeMap::new(),
@@ -102,6 +105,7 @@ impl Directory {
                 let online = known.iter().filter(online);
                 let mut entries: Vec<PeerEntry> =
                     online.filter_map(|peer| self.entries.get(peer).cloned()).collect();
+                entries.extend(self.also.iter().cloned());
                 if self.mood == Mood::Liar {
                     self.lie(&mut entries);
                 }

@@ -13,6 +13,7 @@
 //! | `hosts` | machines: their settings and their lives |
 //! | `seen` | what they have seen |
 //! | `application` | what a peer wants of its machine: disk, pipe, application |
+//! | `fiends` | adversaries, where honest peers would stand |
 //! | `streams` | TCP, and the firewalls before hosts |
 //! | `relay` | WebSockets and the hub |
 //! | `wires` | who may send when |
@@ -23,6 +24,7 @@ mod act;
 mod application;
 mod checks;
 mod clocks;
+mod fiends;
 mod hosts;
 mod plan;
 mod relay;
@@ -221,6 +223,12 @@ impl World {
 
     /// Adds a machine with one errand, which is off.
     pub fn add(&mut self, wish: Wish, quality: Quality, content: &Arc<Content>) -> usize {
+        let number = self.add_host(quality);
+        self.hosts[number].errands.push(Errand::new(wish, content));
+        number
+    }
+
+    fn add_host(&mut self, quality: Quality) -> usize {
         let number = self.hosts.len();
         let mut secret_key = [0; 32];
         for part in secret_key.chunks_mut(8) {
@@ -234,7 +242,6 @@ impl World {
             limit_down: None,
         };
         self.hosts.push(Host::new(quality, config));
-        self.hosts[number].errands.push(Errand::new(wish, content));
         number
     }
 

@@ -13,7 +13,7 @@ use towpath_core::session::{self, Session, Setup};
 use towpath_core::time::Instant;
 use towpath_core::wire::{Message, RequestId};
 
-use super::{Effect, Peer, Tells, Work, tale};
+use super::{Effect, Peer, Tells, Who, Work, tale};
 use crate::world::streams::WORDS_BYTES;
 
 /// What carries a link.
@@ -35,6 +35,7 @@ pub(super) enum Carrier {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) setup: Setup,
+    pub(super) who: Who,
     pub(super) carrier: Carrier,
     pub(super) session: Option<Session>,
     /// Its session is over; what is unsent is still sent.
@@ -120,7 +121,10 @@ impl Peer {
                     self.oracle.came(id, &event);
                     if let session::Event::Closed(reason) = &event {
                         closed = true;
-                        self.effects.extend(verdict(reason));
+                        self.effects.extend(verdict(reason, link.who));
+                    }
+                    if let session::Event::Established { peer, .. } = &event {
+                        link.who.peer = Some(*peer);
                     }
                     self.work.push_back(Work::Node(node::Input::Session { link: id, event }));
                 }
@@ -234,9 +238,9 @@ fn was_asked(asked: &mut BTreeSet<RequestId>, event: &session::Event) -> bool {
 }
 
 /// What the end of a session says of the other side.
-const fn verdict(reason: &CloseReason) -> Option<Effect> {
+const fn verdict(reason: &CloseReason, who: Who) -> Option<Effect> {
     match reason {
-        CloseReason::Misbehaved(rule) => Some(Effect::Accuse(rule.0)),
+        CloseReason::Misbehaved(rule) => Some(Effect::Accuse(rule.0, who)),
         CloseReason::Timeout(Awaited::Liveness) => Some(Effect::GiveUp),
         CloseReason::Timeout(_)
         | CloseReason::Local(_)

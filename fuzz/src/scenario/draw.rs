@@ -19,14 +19,15 @@ const CHUNK: u64 = 256 * 1024;
 
 impl Scenario {
     pub(super) fn draw(dice: &mut Dice, world: &mut World) -> Self {
-        match dice.below(20) {
+        match dice.below(30) {
             0 => Self::crowd(dice, world),
             1 if dice.below(2) == 0 => special::trickle(dice, world),
             2 if dice.below(2) == 0 => special::escaping(dice, world),
             1 | 2 => Self::limited(dice, world),
             3 => special::kills(dice, world),
-            4 => special::inherited(dice, world),
+            4 | 16 => special::inherited(dice, world),
             5 => special::slow(dice, world),
+            6..=15 => Self::hostile(dice, world),
             _ => Self::mixed(dice, world),
         }
     }
@@ -162,7 +163,7 @@ fn contents(dice: &mut Dice, world: &mut World) -> Vec<Arc<Content>> {
     (0..=several).map(|number| content(dice, world, number)).collect()
 }
 
-fn content(dice: &mut Dice, world: &mut World, number: u64) -> Arc<Content> {
+pub(super) fn content(dice: &mut Dice, world: &mut World, number: u64) -> Arc<Content> {
     let mut rng = dice.fork("content", number);
     let mut content = if dice.below(4) == 0 {
         let lengths: Vec<usize> = (0..2 + dice.below(30)).map(|_| file_length(dice) / 4).collect();
@@ -230,7 +231,7 @@ fn manners(dice: &mut Dice) -> Manners {
     }
 }
 
-fn wish(dice: &mut Dice, is_folder: bool) -> Wish {
+pub(super) fn wish(dice: &mut Dice, is_folder: bool) -> Wish {
     let policy = match dice.below(8) {
         0 => Policy::Direct,
         1 => Policy::Relay,
@@ -289,7 +290,7 @@ fn quirk(dice: &mut Dice, world: &mut World, host: usize, content: &Content) {
 }
 
 /// Whether there is somebody honest who has what it wants and whom it may reach.
-fn can_finish(world: &World, host: usize, sharers: usize) -> bool {
+pub(super) fn can_finish(world: &World, host: usize, sharers: usize) -> bool {
     let honest = |number: &usize| world.hosts[*number].manners == Manners::Honest;
     let open = |number: &usize| world.hosts[*number].firewall == Firewall::Open;
     world.hosts[host].errands.iter().all(|errand| {

@@ -39,6 +39,7 @@ impl Scenario {
             Sort::Escaping => Self::judge_escaping(world),
             Sort::Crowd => Self::judge_crowd(world),
             Sort::Limited => Self::judge_limits(world),
+            Sort::Hostile => Ok(()),
         }
     }
 
@@ -100,6 +101,9 @@ impl Scenario {
         seen: &Seen,
     ) -> Result<(), String> {
         for ((peer, reason), _) in &seen.dropped.0 {
+            if world.is_adversary(*peer) {
+                continue;
+            }
             // One user may have several hosts.
             let all_of = world.hosts.iter().filter(|host| host.peer_id() == *peer);
             let mut all_of = all_of.map(|host| host.manners).peekable();

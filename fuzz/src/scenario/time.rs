@@ -44,7 +44,7 @@ impl Scenario {
             allowed += RECOVERY;
         }
         let honest = |host: &Host| host.manners == Manners::Honest;
-        if !world.hosts.iter().all(honest) {
+        if !world.hosts.iter().all(honest) || world.has_adversaries() {
             allowed += RUDENESS;
         }
         let failures = world.hosts.iter().flat_map(|host| &host.errands);

@@ -47,6 +47,9 @@ impl World {
             // An earlier one was planned after this one, and has planned the next.
             return Ok(());
         }
+        if self.hosts[host].fiend.is_some() {
+            return self.fiend_ticks(host, epoch);
+        }
         let Some(peer) = self.peer(host, epoch) else { return Ok(()) };
         let deadline = peer.deadline();
         let deadline_here = self.when_clock_shows(host, deadline);
@@ -72,6 +75,9 @@ impl World {
     }
 
     pub(super) fn input(&mut self, host: usize, epoch: u32, work: Work) -> Result<(), String> {
+        if self.hosts[host].fiend.is_some() {
+            return self.fiend_input(host, epoch, work);
+        }
         if self.peer(host, epoch).is_none() {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use towpath_core::wire::{RequestId, Unavailable};
 use super::hosts::{Host, Manners, Wish};
 use super::{Happening, Plant, World};
 use crate::oracle::check_paths;
-use crate::peer::{Effect, Work};
+use crate::peer::{Effect, Who, Work};
 
 impl Host {
     /// When the disk will have done one chunk more.
@@ -116,7 +116,7 @@ impl World {
             }
             Effect::Tell(event) => self.tell(host, epoch, event)?,
             Effect::Tale(machine, what) => self.write_down(host, machine, &what),
-            Effect::Accuse(rule) => self.accuse(host, rule)?,
+            Effect::Accuse(rule, who) => self.accuse(host, rule, who)?,
             Effect::GiveUp => self.hosts[host].gave_up += 1,
         }
         Ok(())
@@ -198,14 +198,19 @@ impl World {
         }
     }
 
-    /// A host says that another one broke the protocol. All speak it well, so that this is a fault,
-    /// unless bits were changed on the way.
-    fn accuse(&self, number: usize, rule: &'static str) -> Result<(), String> {
-        let lied_to = self.hosts[number].errands.iter().any(|errand| errand.disk.false_bytes > 0);
+    /// A host says that another one broke the protocol. All but adversaries speak it well, so that
+    /// this is a fault, unless bits were changed on the way.
+    fn accuse(&mut self, number: usize, rule: &'static str, who: Who) -> Result<(), String> {
+        let errands = &self.hosts[number].errands;
+        let lied_to = errands.iter().any(|errand| errand.disk.false_bytes > 0);
+        if self.accuses_adversary(who) {
+            self.count("adversary accused");
+            return Ok(());
+        }
         if self.damaged || (rule == "false_chunk" && lied_to) {
             return Ok(());
         }
-        Err(format!("host {number} says that somebody broke the protocol: {rule}"))
+        Err(format!("host {number} says that {who:?} broke the protocol: {rule}"))
     }
 
     fn deliver(

@@ -15,6 +15,7 @@ use super::checks::Ticks;
 use super::seen::Seen;
 use super::streams::Firewall;
 use super::{Ending, Happening, World, address_of};
+use crate::adversary::{self, Adversary};
 use crate::content::Content;
 use crate::disk::{Disk, Torn};
 use crate::peer::{Config, Peer, Work};
@@ -109,6 +110,8 @@ pub struct Host {
     pub leaves: bool,
     /// Its settings.
     pub config: Config,
+    /// If it is an adversary: what it is made of.
+    pub adversary: Option<adversary::Config>,
     pub(super) peer: Option<Peer>,
     /// Bytes that have left over its wire.
     pub(crate) sent_bytes: u64,
@@ -116,6 +119,7 @@ pub struct Host {
     pub(crate) gave_up: u64,
     /// How often the hub gave it up although it was there.
     pub(crate) given_up_by_hub: u64,
+    pub(super) fiend: Option<Box<Adversary>>,
     pub(super) epoch: u32,
     /// How often any of its errands was begun.
     runs: u32,
@@ -190,10 +194,12 @@ impl Host {
             bows_out: None,
             leaves: false,
             config,
+            adversary: None,
             peer: None,
             sent_bytes: 0,
             gave_up: 0,
             given_up_by_hub: 0,
+            fiend: None,
             epoch: 0,
             runs: 0,
             ahead: Duration::ZERO,
@@ -240,7 +246,7 @@ impl Host {
     /// Whether its command runs.
     #[must_use]
     pub const fn is_on(&self) -> bool {
-        self.peer.is_some()
+        self.peer.is_some() || self.fiend.is_some()
     }
 
     /// Who it is, while its command runs or ran.
@@ -259,6 +265,9 @@ impl World {
         let (now, clock) = (self.now, self.clock(number));
         let rng = self.rng.fork_numbered("peer", self.numbers);
         let host = &mut self.hosts[number];
+        if host.adversary.is_some() {
+            return self.start_fiend(number, rng);
+        }
         let over = host.is_over || (host.leaves && !host.only_shares() && host.is_done());
         if host.peer.is_some() || over {
             return Ok(());
@@ -285,6 +294,9 @@ impl World {
 
     /// The command ends without a word.
     pub(super) fn stop(&mut self, number: usize, ending: Ending) {
+        if self.hosts[number].fiend.is_some() {
+            return self.end(number);
+        }
         if self.hosts[number].peer.is_none() {
             return;
         }
@@ -324,6 +336,7 @@ impl World {
         self.settle(number);
         let host = &mut self.hosts[number];
         host.peer = None;
+        host.fiend = None;
         host.frozen = None;
         host.epoch += 1;
         for errand in &mut host.errands {

@@ -379,6 +379,16 @@ impl World {
         }
     }
 
+    /// The hub says that a client broke a rule: an adversary, or there is a fault.
+    fn hub_accuses(&mut self, conn: ConnId, rule: &'static str) {
+        let host = self.socket_host(conn);
+        if host.is_some_and(|host| self.hosts[host].adversary.is_some()) {
+            self.count("adversary accused by the hub");
+        } else {
+            self.relay.accused = Some(rule);
+        }
+    }
+
     fn drain_hub(&mut self) {
         loop {
             let Some(hub) = &mut self.relay.hub else { return };
@@ -404,7 +414,7 @@ impl World {
                 Output::Transmit(hub::Transmit::Close { conn, reason }) => {
                     self.count("hub closed a connection");
                     match reason {
-                        CloseReason::Misbehaved(rule) => self.relay.accused = Some(rule.0),
+                        CloseReason::Misbehaved(rule) => self.hub_accuses(conn, rule.0),
                         CloseReason::Timeout(Awaited::Liveness) => self.hub_gives_up(conn),
                         CloseReason::Timeout(_)
                         | CloseReason::Local(_)
