@@ -74,7 +74,7 @@ pub const ALL: &[Target] = &[
     target("session_frames", session_frames, session::frames_seeds, 1024).heap(16 << 20),
     target("session_wire", session_wire, session::wire_seeds, 1024),
     target("share_cache", share_cache, store::cache_seeds, 512).heap(16 << 20),
-    target("target_resume", target_resume, store::resume_seeds, 512).heap(16 << 20),
+    target("target_resume", target_resume, store::resume_seeds, 512).heap(64 << 20),
     target("token", token, names::token_seeds, 512),
     target("tracker_reply", tracker_reply, tracker::reply_seeds, 4096),
     target("tracker_request", tracker_request, tracker::request_seeds, 4096),

@@ -71,9 +71,10 @@ pub fn tracker_reply(data: &[u8]) {
             assert!((1..=MAX_RETRY_AFTER_SECONDS).contains(&retry_after_seconds));
         }
         Err(CallError::Unreachable(_)) => panic!("only a driver says that"),
-        Err(CallError::NotFound | CallError::Unauthorized | CallError::Garbage(_)) => {
-            assert_ne!(status, 0);
+        Err(CallError::NotFound | CallError::Unauthorized) => {
+            assert!((401..=404).contains(&status))
         }
+        Err(CallError::Garbage(rule)) => assert!(!rule.is_empty()),
     }
 }
 

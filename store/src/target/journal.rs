@@ -105,12 +105,11 @@ impl Journal {
         for_each(&file, |at, record| {
             if let Record::Written { space, first, count } = record {
                 let (written, safe) = &mut replay.sets[space];
-                for index in u64::from(first)..u64::from(first) + u64::from(count) {
-                    written.set(index);
-                    if at < synced {
-                        safe.set(index);
-                    }
+                let run = u64::from(first)..u64::from(first) + u64::from(count);
+                if at < synced {
+                    safe.set_run(run.clone());
                 }
+                written.set_run(run);
             }
         })?;
         file.set_len(place(records))?;
