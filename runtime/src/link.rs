@@ -93,6 +93,7 @@ impl Plan {
         let config = Config {
             setup: self.setup,
             secret_key: *shared.secret_key,
+            // spec S2: drawn for this link alone
             ephemeral: crate::random(),
             channel_binding: Vec::new(),
         };

@@ -32,7 +32,7 @@ fn write(path: PathBuf, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-// Spec K9
+// Spec K9, C22
 #[test]
 fn a_folder_is_listed_depth_first_and_what_cannot_be_carried_is_counted() {
     let dir = tempfile::tempdir().unwrap();

@@ -104,6 +104,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    // spec C22: each folder has its entry
     fn folder(&mut self, folder: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Error> {
         let names = Names::read(folder)
             .map_err(|error| Error::io("read", &self.base.on_disk(path), &error))?;
