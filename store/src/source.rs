@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSliceMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
+use rustix::io::Errno;
 use towpath_core::id::{ChunkRef, Descriptor, Kind, Space};
 use towpath_core::limits::CHUNK_BYTES;
 use towpath_core::merkle::{TreeLayout, chunk_count, chunk_length, proof_length};
@@ -250,11 +250,20 @@ impl Source {
     }
 }
 
-/// Fills the body of a frame with what stands at `offset`.
+/// Fills the body of a frame with what stands at `offset`, by one call of the system.
 pub(crate) fn read_frame(file: &File, mut offset: u64, frame: &mut ChunkFrame) -> io::Result<()> {
-    for piece in frame.body_mut() {
-        file.read_exact_at(piece, offset)?;
-        offset += piece.len() as u64;
+    let mut pieces: Vec<_> = frame.body_mut().map(IoSliceMut::new).collect();
+    let mut rest = &mut pieces[..];
+    while !rest.is_empty() {
+        match rustix::io::preadv(file, rest, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => {
+                offset += bytes as u64;
+                IoSliceMut::advance_slices(&mut rest, bytes);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

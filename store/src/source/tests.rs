@@ -1,6 +1,6 @@
 //! Tests of sources: what is carried, what is left out, what is remembered, what has changed.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use towpath_core::manifest::What;
