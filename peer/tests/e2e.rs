@@ -4,6 +4,11 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "../../fuzz/examples/liar.rs"]
+#[expect(dead_code, reason = "it is a program of its own, too")]
+mod liar;
+#[path = "e2e/swarm.rs"]
+mod swarm;
 #[path = "e2e/transfer.rs"]
 mod transfer;
 #[path = "e2e/world.rs"]

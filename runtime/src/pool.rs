@@ -15,6 +15,7 @@ use futures_channel::mpsc::UnboundedSender;
 use towpath_core::id::{ChunkRef, ContentKey, Descriptor, Hash, LinkId};
 use towpath_core::merkle;
 use towpath_core::node::{Input, StoreResult};
+use towpath_core::session::ChunkFrame;
 use towpath_core::wire::{RequestId, Unavailable};
 use towpath_store::{Source, Target};
 
@@ -25,6 +26,9 @@ use crate::{link, node};
 pub enum Content {
     /// Something that is shared.
     Source(Arc<Source>),
+    /// Something that is shared and lies elsewhere than in files: a function that fills the frame of a
+    /// chunk and its proof. It runs on the pool, on several threads at once.
+    Read(Arc<ReadChunk>),
     /// Something that is fetched into the store.
     Target(Arc<Target>),
     /// A file that is fetched into a pipe, in order; kept nowhere.
@@ -36,8 +40,13 @@ pub enum Content {
     },
 }
 
+/// Reads a chunk in answer to a request, into a buffer that comes back with the frame.
+pub type ReadChunk =
+    dyn Fn(RequestId, ChunkRef, BytesMut) -> Result<ChunkFrame, Unavailable> + Send + Sync;
+
 enum Entry {
     Source(Arc<Source>),
+    Read(Arc<ReadChunk>),
     Target(Arc<Target>),
     Ordered { descriptor: Descriptor, pipe: Sender<(ChunkRef, BytesMut)> },
 }
@@ -150,6 +159,7 @@ impl Pool {
     pub(crate) fn register(&self, key: ContentKey, content: Content) -> io::Result<()> {
         let entry = match content {
             Content::Source(source) => Entry::Source(source),
+            Content::Read(read) => Entry::Read(read),
             Content::Target(target) => Entry::Target(target),
             Content::Ordered { descriptor, writer } => {
                 let (pipe, chunks) = unbounded();
@@ -195,6 +205,7 @@ fn work(queue: &Queue, contents: &Contents, node: &UnboundedSender<node::Word>) 
             Job::Read { request, content, chunk, buffer, reply } => {
                 let result = match find(contents, content).as_deref() {
                     Some(Entry::Source(source)) => source.read_chunk(request, chunk, buffer),
+                    Some(Entry::Read(read)) => read(request, chunk, buffer),
                     Some(Entry::Target(target)) => target.read_chunk(request, chunk, buffer),
                     Some(Entry::Ordered { .. }) | None => Err(Unavailable::Withdrawn),
                 };
@@ -228,7 +239,9 @@ fn store(
             }
             StoreResult::False
         }
-        Some(Entry::Source(_)) | None => StoreResult::Failed("the download was stopped".into()),
+        Some(Entry::Source(_) | Entry::Read(_)) | None => {
+            StoreResult::Failed("the download was stopped".into())
+        }
     };
     // With its length kept: only what is beyond it would have to be zeroed for the next chunk.
     (result, data)
