@@ -1,0 +1,56 @@
+//! Listening: streams that come in go to the node's task.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use futures_channel::mpsc::UnboundedSender;
+use smol::{Async, Timer};
+use towpath_runtime::limits::LISTEN_REST;
+use towpath_runtime::listen::canonical;
+
+/// Hands each stream that comes in to the node's task.
+pub(crate) async fn run(
+    listener: Async<TcpListener>,
+    node: UnboundedSender<(Async<TcpStream>, SocketAddr)>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let came = (stream, canonical(from));
+                let is_set = came.0.get_ref().set_nodelay(true).is_ok();
+                if is_set && node.unbounded_send(came).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a stream");
+                Timer::after(LISTEN_REST).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_channel::mpsc;
+    use futures_util::StreamExt;
+    use towpath_runtime::listen::bind;
+
+    use super::*;
+
+    #[test]
+    fn without_an_address_both_families_come_in_under_their_own_addresses() {
+        smol::block_on(async {
+            let listener = Async::new(bind(None).unwrap()).unwrap();
+            let at = listener.get_ref().local_addr().unwrap();
+            let (node, mut came) = mpsc::unbounded();
+            let _task = smol::spawn(run(listener, node));
+            let mut hosts = vec!["127.0.0.1"];
+            hosts.extend(at.is_ipv6().then_some("::1"));
+            for host in hosts {
+                let stream = TcpStream::connect((host, at.port())).unwrap();
+                let (_, from) = came.next().await.unwrap();
+                assert_eq!(from, stream.local_addr().unwrap());
+            }
+        });
+    }
+}
