@@ -148,6 +148,12 @@ impl Target {
         resume::begin(self, space, progress)
     }
 
+    /// Whether any chunk is there.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        [&self.root, &self.contents].iter().any(|part| part.get().is_some_and(Part::has_any))
+    }
+
     fn part(&self, space: Space) -> Option<&Part> {
         match space {
             Space::Root => self.root.get(),
@@ -244,9 +250,7 @@ impl Drop for Target {
         if self.finished.load(Ordering::Acquire) {
             return;
         }
-        let had =
-            [&self.root, &self.contents].iter().any(|part| part.get().is_some_and(Part::has_any));
-        if had || !self.replay.is_empty() {
+        if self.has_any() || !self.replay.is_empty() {
             // Nobody is left to tell; unsynced chunks are hashed again by the next run.
             let _ = self.sync();
         } else {
