@@ -545,7 +545,17 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (me, host) = (&self.config.me, &self.config.host);
-        f.debug_struct("Client").field("me", me).field("host", host).finish_non_exhaustive()
+        let phase = match &self.phase {
+            Phase::Off => "Off",
+            Phase::Waiting => "Waiting",
+            Phase::Connecting => "Connecting",
+            Phase::Handshake(_) => "Handshake",
+            Phase::Login(_) => "Login",
+            Phase::Online(_) => "Online",
+        };
+        let phase = format_args!("{phase}");
+        let mut debug = f.debug_struct("Client");
+        debug.field("me", me).field("host", host).field("phase", &phase).finish_non_exhaustive()
     }
 }
 
