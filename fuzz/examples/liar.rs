@@ -4,10 +4,10 @@
 //! cargo run -p towpath-fuzz --example liar -- LINK PATH [BYTES_PER_SECOND]
 //! ```
 //!
-//! LINK is what `towpath share PATH` printed. The liar knows the secret, so it is let in, opens like
-//! everybody, and proves nine chunks of ten truly. Whoever fetches must find that out by itself:
-//! drop the liar, name it, and get the right bytes from others. The tests of the command line
-//! (`peer/tests/e2e/swarm.rs`) and `towpath-benches swarm` run it.
+//! LINK is what `towpath share PATH` printed. The liar knows the secret, so it is let in, opens
+//! like everybody, and proves nine chunks of ten truly. Whoever fetches must find that out by
+//! itself: drop the liar, name it, and get the right bytes from others. The tests of the command
+//! line (`peer/tests/e2e/swarm.rs`) and `towpath-benches swarm` run it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

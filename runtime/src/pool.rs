@@ -26,8 +26,8 @@ use crate::{link, node};
 pub enum Content {
     /// Something that is shared.
     Source(Arc<Source>),
-    /// Something that is shared and lies elsewhere than in files: a function that fills the frame of a
-    /// chunk and its proof. It runs on the pool, on several threads at once.
+    /// Something that is shared and lies elsewhere than in files: a function that fills the frame
+    /// of a chunk and its proof. It runs on the pool, on several threads at once.
     Read(Arc<ReadChunk>),
     /// Something that is fetched into the store.
     Target(Arc<Target>),
