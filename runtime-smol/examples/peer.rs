@@ -1,5 +1,5 @@
-//! A whole peer in one file, on smol: `cargo run -p towpath-smol --example peer -- share PATH` (with
-//! the tracker's URL in `TOWPATH_TRACKER`), or `… -- get LINK [-o OUT]`.
+//! A whole peer in one file, on smol: `cargo run -p towpath-smol --example peer -- share PATH`
+//! (with the tracker's URL in `TOWPATH_TRACKER`), or `… -- get LINK [-o OUT]`.
 
 #![expect(clippy::print_stdout, reason = "it talks to people")]
 
@@ -15,6 +15,9 @@ use towpath_core::path::Policy;
 use towpath_runtime::random;
 use towpath_smol::{Content, Peer, PeerConfig, blocking};
 use towpath_store::{Opened, Source, Target};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Our only share or download has this number.
 const KEY: ContentKey = ContentKey(1);

@@ -14,6 +14,8 @@ pub struct Scenario {
     pub content: Content,
     /// Whether its link has a secret.
     pub private: bool,
+    /// Whether it goes into a pipe, in order, instead of the store.
+    pub piped: bool,
     /// How the getters reach the sharer.
     pub way: Way,
     /// How many fetch it.
@@ -90,6 +92,7 @@ const PLAIN: Scenario = Scenario {
     name: "",
     content: Content::File(100_000),
     private: true,
+    piped: false,
     way: Way::Direct,
     getters: 1,
     trouble: Trouble::None,
@@ -118,6 +121,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "five chunks: a tree of eight", content: Content::File(5 * CHUNK), ..PLAIN },
     Scenario { name: "a folder with odd names", content: ODD, ..PLAIN },
     Scenario { name: "a public folder", content: ODD, private: false, ..PLAIN },
+    Scenario { name: "into a pipe", content: Content::File(LONG), piped: true, ..PLAIN },
     Scenario { name: "two getters", content: Content::File(LONG), getters: 2, ..PLAIN },
     Scenario { name: "another peer at an address", way: Way::AfterAStranger, ..PLAIN },
     Scenario {

@@ -2,12 +2,13 @@
 
 mod threads;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use towpath_core::id::ContentKey;
+use towpath_core::id::{ContentKey, Descriptor};
 use towpath_core::node::{Event, Input};
 use towpath_store::{Source, Target};
 
@@ -15,10 +16,10 @@ use towpath_store::{Source, Target};
 pub(crate) const KEY: ContentKey = ContentKey(1);
 
 /// Where the bytes are.
-#[derive(Clone)]
 pub(crate) enum Files {
     Source(Arc<Source>),
     Target(Arc<Target>),
+    Pipe(Descriptor, File),
 }
 
 /// What a peer starts with.
@@ -33,6 +34,7 @@ pub(crate) struct Setup {
 pub(crate) struct Driver {
     pub(crate) name: &'static str,
     pub(crate) has_relay: bool,
+    pub(crate) has_pipe: bool,
     pub(crate) start: fn(Setup) -> Box<dyn Peer>,
 }
 
@@ -51,6 +53,7 @@ pub(crate) trait Peer: Send {
 pub(crate) const TOKIO: Driver = Driver {
     name: "tokio",
     has_relay: true,
+    has_pipe: true,
     start: |setup| {
         let mut config = towpath_tokio::PeerConfig::new(setup.key, setup.tracker);
         config.listen = "127.0.0.1:0".parse().ok();
@@ -78,6 +81,10 @@ impl Peer for towpath_tokio::Peer {
         let content = match files {
             Files::Source(source) => towpath_tokio::Content::Source(source),
             Files::Target(target) => towpath_tokio::Content::Target(target),
+            Files::Pipe(descriptor, file) => {
+                let writer = Box::new(file);
+                towpath_tokio::Content::Ordered { descriptor, writer }
+            }
         };
         self.commands().register(KEY, content).expect("no thread is needed");
     }
@@ -96,6 +103,7 @@ impl Peer for towpath_tokio::Peer {
 pub(crate) const SMOL: Driver = Driver {
     name: "smol",
     has_relay: true,
+    has_pipe: true,
     start: |setup| {
         let mut config = towpath_smol::PeerConfig::new(setup.key, setup.tracker);
         config.listen = "127.0.0.1:0".parse().ok();
@@ -117,6 +125,10 @@ impl Peer for towpath_smol::Peer {
         let content = match files {
             Files::Source(source) => towpath_smol::Content::Source(source),
             Files::Target(target) => towpath_smol::Content::Target(target),
+            Files::Pipe(descriptor, file) => {
+                let writer = Box::new(file);
+                towpath_smol::Content::Ordered { descriptor, writer }
+            }
         };
         self.commands().register(KEY, content).expect("no thread is needed");
     }
@@ -136,4 +148,4 @@ impl Peer for towpath_smol::Peer {
 
 /// On plain threads: the example of the core.
 pub(crate) const THREADS: Driver =
-    Driver { name: "threads", has_relay: false, start: threads::start };
+    Driver { name: "threads", has_relay: false, has_pipe: false, start: threads::start };

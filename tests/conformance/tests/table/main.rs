@@ -71,6 +71,9 @@ fn play_one(scenario: &Scenario, sharer: &Driver, getter: &Driver) -> Verdict {
     if scenario.needs_relay() && !(sharer.has_relay && getter.has_relay) {
         return Verdict::NotApplicable("the driver on threads has no relay: it is an example");
     }
+    if scenario.piped && !getter.has_pipe {
+        return Verdict::NotApplicable("the driver on threads writes nothing in order");
+    }
     match real::play(scenario, sharer, getter) {
         Ok(()) => Verdict::Ok,
         Err(why) => Verdict::Failed(why),

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use towpath_conformance::{Content, End, Scenario, TROUBLED_RATE, Trouble, Way};
-use towpath_core::download::DropReason;
+use towpath_core::download::{ChunkSet, DropReason};
 use towpath_core::id::{Descriptor, Hash, Kind, Locator, Secret, Space};
-use towpath_core::node::{Event, Failure, Input, PeerDropReason, Sink};
+use towpath_core::merkle::chunk_count;
+use towpath_core::node::{ContentsShape, Event, Failure, Input, PeerDropReason, Sink};
 use towpath_core::path::Policy;
 use towpath_runtime::random;
 use towpath_store::{Opened, Source, Target};
@@ -157,7 +158,7 @@ impl<'a> Stage<'a> {
                 Way::Refused => Policy::Auto,
                 Way::Relay => Policy::Relay,
             },
-            sink: Sink::Store,
+            sink: if self.scenario.piped { Sink::Ordered } else { Sink::Store },
             serve: true,
             timeout: (self.scenario.end == End::NobodyOnline).then_some(LONELY),
         };
@@ -237,6 +238,7 @@ fn fetch(get: Get, out: &Path) -> Result<Fetched, String> {
 
 /// One run; it `dies` as soon as something is there.
 fn run(mut peer: Box<dyn Peer>, input: Input, out: &Path, dies: bool) -> Result<Fetched, String> {
+    let is_piped = matches!(input, Input::Get { sink: Sink::Ordered, .. });
     peer.send(input);
     let mut opened: Option<(Arc<Target>, Kind)> = None;
     let mut resumed_with = 0;
@@ -260,6 +262,15 @@ fn run(mut peer: Box<dyn Peer>, input: Input, out: &Path, dies: bool) -> Result<
             }
         };
         let space = match event {
+            Event::Described { descriptor, .. } if is_piped => {
+                let file = fs::File::create(out).map_err(|error| error.to_string())?;
+                peer.register(Files::Pipe(descriptor, file));
+                let chunks = chunk_count(descriptor.length_bytes);
+                let shape = ContentsShape { chunks, bytes: descriptor.length_bytes };
+                let have = ChunkSet::empty(chunks);
+                peer.send(Input::Begin { content: KEY, space: Space::Root, shape, have });
+                continue;
+            }
             Event::Described { descriptor, .. } => {
                 let target = Target::open(out, descriptor, false, &mut |_| {}).map_err(text)?;
                 let Opened::Partial(target) = target else { return Err("it is whole".into()) };

@@ -1,5 +1,5 @@
-//! Plays a scenario in the simulated world: its peers are wired as a driver wires them, its network,
-//! disks and tracker are made up. It judges every byte itself.
+//! Plays a scenario in the simulated world: its peers are wired as a driver wires them, its
+//! network, disks and tracker are made up. It judges every byte itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,11 @@ fn try_play(scenario: &Scenario) -> Result<(), String> {
             Trouble::WrongLocator => self::content(scenario, 2),
             _ => content.clone(),
         };
-        let getter = world.add(Wish::Get(policy), quality, &wanted);
+        let wish = match scenario.piped {
+            true => Wish::Pipe(policy, Some(Duration::from_millis(1))),
+            false => Wish::Get(policy),
+        };
+        let getter = world.add(wish, quality, &wanted);
         let lonely = scenario.end == End::NobodyOnline;
         world.hosts[getter].errands[0].patience = lonely.then_some(Duration::from_secs(2));
         world.hosts[getter].leaves = true;

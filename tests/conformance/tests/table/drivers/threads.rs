@@ -119,6 +119,7 @@ impl Peer for Threads {
         let content = match files {
             Files::Source(source) => copy::Content::Source(source),
             Files::Target(target) => copy::Content::Target(target),
+            Files::Pipe(..) => unreachable!("it has none"),
         };
         let _ = self.files.content.set(content);
     }
