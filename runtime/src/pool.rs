@@ -4,9 +4,9 @@
 //! own: sessions bound the reads, downloads bound the writes. What may take as long as it likes has
 //! a thread of its own: a pipe whose reader stops, and the sync of what was written, now and then.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
 use bytes::BytesMut;
@@ -19,6 +19,9 @@ use towpath_core::session::ChunkFrame;
 use towpath_core::wire::{RequestId, Unavailable};
 use towpath_store::{Source, Target};
 
+mod queue;
+
+use self::queue::{Opened, Queue};
 use crate::limits::{POOL_THREADS, SYNC_INTERVAL};
 use crate::{link, node};
 
@@ -71,64 +74,10 @@ pub(crate) enum Job {
 
 type Contents = Arc<RwLock<BTreeMap<ContentKey, Arc<Entry>>>>;
 
-/// What waits for a thread. No channel: those spin for a while before they sleep, and the processor
-/// has better things to do while a file crosses.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<Job>,
-    /// Threads that sleep and that nobody is waking yet.
-    asleep: usize,
-    closed: bool,
-}
-
-impl Queue {
-    fn put(&self, job: Job) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.jobs.push_back(job);
-        // Waking nobody would cost a system call for each job.
-        if state.asleep > 0 {
-            state.asleep -= 1;
-            drop(state);
-            self.changed.notify_one();
-        }
-    }
-
-    /// The next job; `None` when there will be no more.
-    fn take(&self) -> Option<Job> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
-            }
-            if state.closed {
-                return None;
-            }
-            state.asleep += 1;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Ends the threads when it is dropped, once nothing waits.
-struct Opened(Arc<Queue>);
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.0.changed.notify_all();
-    }
-}
-
 /// The threads end when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Pool {
-    jobs: Arc<Opened>,
+    jobs: Arc<Opened<Job>>,
     contents: Contents,
     node: UnboundedSender<node::Word>,
     /// Never sent on: the thread that syncs ends with it.
@@ -137,10 +86,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn start(node: UnboundedSender<node::Word>) -> io::Result<Self> {
-        let jobs = Arc::new(Opened(Arc::default()));
+        let jobs = Arc::new(Opened::new(POOL_THREADS));
         let contents = Contents::default();
         for number in 0..POOL_THREADS {
-            let (queue, contents, node) = (jobs.0.clone(), contents.clone(), node.clone());
+            let (queue, contents, node) = (jobs.queue(), contents.clone(), node.clone());
             let name = format!("towpath-pool-{number}");
             thread::Builder::new().name(name).spawn(move || work(&queue, &contents, &node))?;
         }
@@ -152,7 +101,7 @@ impl Pool {
     }
 
     pub(crate) fn submit(&self, job: Job) {
-        self.jobs.0.put(job);
+        self.jobs.put(job);
     }
 
     /// From now on `key` means this.
@@ -198,7 +147,7 @@ fn find(contents: &Contents, key: ContentKey) -> Option<Arc<Entry>> {
     contents.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
 }
 
-fn work(queue: &Queue, contents: &Contents, node: &UnboundedSender<node::Word>) {
+fn work(queue: &Queue<Job>, contents: &Contents, node: &UnboundedSender<node::Word>) {
     // Whoever asked may be gone by the time a job is done; then nobody needs the answer.
     while let Some(job) = queue.take() {
         match job {
