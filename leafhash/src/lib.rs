@@ -14,7 +14,7 @@
 //! The best one is found when the program runs, without `std`. What does not fill a backend's lanes
 //! goes to the next one: a lane that runs empty costs as much as a full one.
 //!
-//! This is the only crate of the workspace with `unsafe` code, all of it in the module `x86`:
+//! This is the only crate that is shipped with `unsafe` code, all of it in the module `x86`:
 //! vector loads and stores, each behind a slice of the right length, and the calls of functions
 //! that need a processor's feature, each behind the check for it.
 

@@ -23,7 +23,7 @@ pub fn session_wire(data: &[u8]) {
     let kinds = feed.u8();
     let suite = if kinds & 1 == 0 { Suite::ChaChaPoly } else { Suite::AesGcm };
     let knows = kinds & 2 == 0;
-    let right_key = kinds & 12 != 12;
+    let right_key = !knows || kinds & 12 != 12;
     let remote = knows.then(|| public_key(if right_key { &TWO } else { &[9; 32] }));
     let (accept_strangers, accept_aes) = (kinds & 16 == 0, kinds & 32 == 0);
     let same_binding = kinds & 192 != 192;
