@@ -1,5 +1,7 @@
 //! Answers that are whole, cut, chunked, too long, or none.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn whole(answer: &str) -> Reply {
@@ -83,4 +85,32 @@ fn answers_that_are_none_are_named() {
     let head = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD_BYTES));
     assert_eq!(rule(&head), "head_too_long");
     assert_eq!(rule(&format!("{head}\r\n\r\n")), "head_too_long");
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_comes_is_too_much(
+        head in "(HTTP/1.[01] [0-9]{3} [a-z]*\r\n)?([A-Za-z-]{1,9}: [0-9a-z ]{0,5}\r\n){0,3}",
+        framing in prop::sample::select(vec![
+            "", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n",
+        ]),
+        body in "([0-9a-f]{0,3}(;[a-z]*)?\r\n)?[a-z]{0,9}(\r\n)?(0\r\n\r\n)?",
+        noise: Vec<u8>,
+        cut: prop::sample::Index,
+        ended: bool,
+    ) {
+        let _ = parse(&noise, ended);
+        let mut answer = format!("{head}{framing}\r\n{body}").into_bytes();
+        answer.extend(noise);
+        let whole = parse(&answer, false);
+        // What is whole stays the same when more comes; what breaks a rule is never whole before.
+        let start = parse(&answer[..cut.index(answer.len() + 1)], false);
+        match (start, &whole) {
+            (Ok(Some(early)), Ok(Some(late))) => {
+                prop_assert_eq!((early.status, &early.body), (late.status, &late.body));
+            }
+            (Ok(Some(_)), _) => prop_assert!(false, "it was whole, and is not any more"),
+            (Ok(None) | Err(_), _) => {}
+        }
+    }
 }
