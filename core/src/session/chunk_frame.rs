@@ -140,7 +140,7 @@ pub(super) fn resize(buffer: &mut BytesMut, length: usize) {
 
 /// Buffers come in few sizes. Small files are of any length, and an allocator that sorts by size
 /// would keep pages for each of them.
-const fn capacity_for(length: usize) -> usize {
+pub(super) const fn capacity_for(length: usize) -> usize {
     if length > READ_BYTES {
         length
     } else if length > READ_BYTES / 4 {

@@ -17,7 +17,7 @@ use crate::id::Hash;
 use crate::limits::READ_BYTES;
 use crate::limits::{CHUNK_BYTES, MAX_FRAME_BYTES, MAX_PROOF_HASHES, MAX_SPARE_CHUNK_BUFFERS};
 use crate::limits::{MAX_RECORD_BYTES, PROGRESS_INTERVAL, TAG_BYTES};
-use crate::session::chunk_frame::{CHUNK_HEAD_BYTES, resize};
+use crate::session::chunk_frame::{CHUNK_HEAD_BYTES, capacity_for, resize};
 use crate::time::Instant;
 use crate::wire::codec::{CHUNK, HEADER_BYTES, is_message};
 use crate::wire::{Message, RequestId};
@@ -65,7 +65,10 @@ impl Frame {
 struct Chunk {
     request: RequestId,
     proof: Vec<Hash>,
+    /// As long as the chunk if it is large, to be decrypted into; else as long as what has come:
+    /// nobody need write zeros before.
     data: BytesMut,
+    length: usize,
     filled: usize,
     /// When the owner last heard of it.
     told: Instant,
@@ -238,9 +241,12 @@ impl Receiver {
                 Ok(rest)
             }
             Frame::Chunk(chunk) => {
-                let take = bytes.len().min(chunk.data.len() - chunk.filled);
+                let take = bytes.len().min(chunk.length - chunk.filled);
                 let (head, rest) = bytes.split_at(take);
-                chunk.data[chunk.filled..chunk.filled + take].copy_from_slice(head);
+                match chunk.data.get_mut(chunk.filled..chunk.filled + take) {
+                    Some(room) => room.copy_from_slice(head),
+                    None => chunk.data.extend_from_slice(head),
+                }
                 chunk.filled += take;
                 self.end_of_chunk();
                 Ok(rest)
@@ -298,16 +304,20 @@ impl Receiver {
         let (hashes, _) = hashes.as_chunks::<HASH_BYTES>();
         let proof = hashes.iter().map(|hash| Hash(*hash)).collect();
         // A small chunk in a large buffer would hold memory that nobody counts.
-        let large = length > READ_BYTES / 4;
-        let mut data = if large { self.spare.pop().unwrap_or_default() } else { BytesMut::new() };
-        resize(&mut data, length);
-        self.frame = Frame::Chunk(Chunk { request, proof, data, filled: 0, told: now });
+        let data = if length > READ_BYTES / 4 {
+            let mut spare = self.spare.pop().unwrap_or_default();
+            resize(&mut spare, length);
+            spare
+        } else {
+            BytesMut::with_capacity(capacity_for(length))
+        };
+        self.frame = Frame::Chunk(Chunk { request, proof, data, length, filled: 0, told: now });
     }
 
     /// Hands the chunk out if all of it is there.
     fn end_of_chunk(&mut self) {
         match &self.frame {
-            Frame::Chunk(chunk) if chunk.filled == chunk.data.len() => {}
+            Frame::Chunk(chunk) if chunk.filled == chunk.length => {}
             Frame::Header(..) | Frame::Body { .. } | Frame::ChunkHead { .. } | Frame::Chunk(_) => {
                 return;
             }
