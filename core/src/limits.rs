@@ -163,12 +163,28 @@ pub const MAX_CIRCUIT_RETRIES: u32 = 6;
 pub const MAX_ADDRESSES_PER_PEER: usize = 16;
 /// Inbound links in handshake, in total.
 pub const MAX_HALF_OPEN_LINKS: usize = 256;
-/// Inbound links in handshake from one IP address.
+/// Inbound links in handshake from one IP address, or, on circuits, from one key.
 pub const MAX_HALF_OPEN_LINKS_PER_IP: usize = 16;
 /// Sessions of a node.
 pub const MAX_SESSIONS: usize = 1_024;
-/// Bytes of bad chunks and refused answers after which a peer is dropped for good.
+/// Bytes of false chunks after which a key is left alone, whatever its instance: 16 chunks.
 pub const MAX_WASTED_BYTES_PER_PEER: u64 = 4 * 1024 * 1024;
+/// The same for an IP address (IPv6: one /64), whatever its keys: 32 chunks. Some of many people
+/// behind one NAT may lie.
+pub const MAX_WASTED_BYTES_PER_IP: u64 = 8 * 1024 * 1024;
+/// The same in total, relayed peers included, whose addresses nobody knows: after that strangers
+/// are tried one at a time.
+pub const MAX_WASTED_BYTES: u64 = 64 * 1024 * 1024;
+/// The time between two of them then: a stranger wastes one chunk at most, 25 kB/s.
+pub const WASTE_PAUSE: Duration = Duration::from_secs(10);
+/// What was wasted is forgotten after this time.
+pub const WASTE_MEMORY: Duration = Duration::from_secs(3_600);
+/// Keys, and addresses, that wasted something and are remembered.
+pub const MAX_WASTERS: usize = 4_096;
+/// Strangers may hold so many links of a node, so that its own dials always find room.
+pub const MAX_INCOMING_LINKS: usize = 768;
+/// Peers of a download that were dropped for good and are remembered, beside the candidates.
+pub const MAX_BANNED_PER_DOWNLOAD: usize = 1_024;
 
 /// Peers that are taken from one answer of a tracker: three times what a download connects to.
 pub const MAX_LOOKUP_PEERS: usize = 200;
@@ -185,11 +201,12 @@ pub const MAX_RETRY_AFTER_SECONDS: u32 = 300;
 
 /// Shares and downloads of one node: bounds its heartbeats (each names all locators).
 pub const MAX_CONTENTS: usize = 1_024;
-/// Sessions from one IP address (IPv6: one /64). Many people sit behind one NAT.
+/// Sessions from one IP address (IPv6: one /64), or, on circuits, from one key. Many people sit
+/// behind one NAT.
 pub const MAX_SESSIONS_PER_IP: usize = 64;
 /// Inbound handshakes begun in a second, in total: an X25519 exchange costs about 100 µs.
 pub const MAX_HANDSHAKES_PER_SECOND: u32 = 512;
-/// Inbound handshakes begun in a second from one IP address.
+/// Inbound handshakes begun in a second from one IP address, or, on circuits, from one key.
 pub const MAX_HANDSHAKES_PER_SECOND_PER_IP: u32 = 32;
 /// Refused openings of one session: who guesses locators is shown the door.
 pub const MAX_REFUSED_OPENS_PER_SESSION: u32 = 64;

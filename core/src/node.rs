@@ -43,6 +43,7 @@
 //! | `serve` | requests of others, the limit on uploads, receivers, telling of new chunks |
 //! | `turns` | whose turn it is to be sent a chunk |
 //! | `have` | sets of chunks |
+//! | `waste` | what others made us receive for nothing |
 
 mod announce;
 mod contents;
@@ -57,6 +58,7 @@ mod serve;
 mod tests;
 mod turns;
 mod types;
+mod waste;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
@@ -70,6 +72,7 @@ pub use self::types::{
     CallId, Config, ContentsShape, Event, Failure, IncomingFrom, Input, PeerDropReason, Progress,
     Sink, StoreResult, Transmit,
 };
+use self::waste::Waste;
 use crate::close::{CloseReason, LocalClose};
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
@@ -102,6 +105,7 @@ pub struct Node {
     allowance: Allowance,
     /// Instances that sent a false chunk.
     banned: BTreeSet<Instance>,
+    waste: Waste,
 }
 
 /// How far the node is.
@@ -178,6 +182,7 @@ impl Node {
             upload: Upload::new(now, config.limit_up_bytes_per_second),
             allowance: Allowance::new(now, config.limit_down_bytes_per_second),
             banned: BTreeSet::new(),
+            waste: Waste::default(),
             config,
         }
     }

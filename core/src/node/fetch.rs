@@ -7,6 +7,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use bytes::BytesMut;
 
@@ -27,6 +28,7 @@ use crate::wire::{Message, RequestId, Unavailable};
 #[derive(Debug)]
 pub(super) struct Storing {
     from: Instance,
+    ip: Option<IpAddr>,
     bytes: usize,
 }
 
@@ -200,6 +202,7 @@ impl Node {
             return self.counters.count("chunk_for_no_request");
         };
         let Some((path, from)) = self.links.up(link) else { return };
+        let ip = self.links.network(link);
         // A cancelled one may be welcome all the same: it was asked elsewhere only because it was
         // slow.
         let Asked { content: key, chunk, cancelled } = asked;
@@ -214,7 +217,7 @@ impl Node {
             self.counters.count("chunk_not_wanted_any_more");
             return self.command(link, Command::Recycle(data));
         }
-        fetch.storing.insert((chunk, link), Storing { from, bytes });
+        fetch.storing.insert((chunk, link), Storing { from, ip, bytes });
         if cancelled && let Some(request) = self.links.cancel(link, key, chunk) {
             // Asked again of the same peer since: it need not come twice.
             self.say(link, Message::Cancel { request });
@@ -270,6 +273,7 @@ impl Node {
                 if !planted!(NoBlame) {
                     self.note_lie_in_return(key, link, storing.from);
                     self.on_liar(key, storing.from);
+                    self.wasted(storing.from.peer, storing.ip, storing.bytes);
                 }
             }
             StoreResult::Failed(why) => {

@@ -6,7 +6,7 @@
 //! up.
 //!
 //! Strangers cost little: half-open links, handshakes per second and sessions are bounded in total
-//! and per IP address (per /64 of IPv6). A link that is used for nothing is closed after a while.
+//! and per IP address (per /64 of IPv6), on circuits per calling key. A link that is used for nothing is closed after a while.
 
 mod incoming;
 pub(super) mod rivals;
@@ -15,9 +15,10 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::mem;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use self::incoming::{Strangers, network_of};
+use self::incoming::Strangers;
+pub(super) use self::incoming::network_of;
 use super::have::Early;
 use super::opens::{Ask, Opened};
 use super::serve::{Serving, Wanted};
@@ -176,6 +177,14 @@ impl Links {
                 Target::Circuit => Host::Key(dialled.instance.peer),
             },
         })
+    }
+
+    /// Where the peer of a link is, if it is not behind the relay.
+    pub(super) fn network(&self, link: LinkId) -> Option<IpAddr> {
+        match self.host_of(link)? {
+            Host::Network(ip) => Some(ip),
+            Host::Key(_) => None,
+        }
     }
 
     /// Links to this instance that are up.

@@ -110,6 +110,7 @@ impl Node {
             .map(|(instance, peer)| (!peer.entry.seeder, peer.failures, *instance))
             .collect();
         next.sort_unstable();
+        let room = self.waste.room(self.now, room.min(next.len()));
         for (_, _, instance) in next.into_iter().take(room) {
             self.activate(key, instance);
         }
@@ -152,11 +153,13 @@ impl Node {
             Policy::Relay => path == PathKind::Relay,
             Policy::Auto | Policy::Sequential | Policy::Direct => path == PathKind::Direct,
         };
+        let spent =
+            |link: &LinkId| self.links.network(*link).is_some_and(|ip| self.waste.is_spent_by(ip));
         self.links
             .to(instance)
             .into_iter()
             .filter_map(|link| self.links.up(link).map(|(path, _)| (link, path)))
-            .find(|(_, path)| good(*path))
+            .find(|(link, path)| good(*path) && !spent(link))
     }
 
     /// One input, one whole drain.
@@ -195,6 +198,12 @@ impl Node {
 
     fn attempt(&mut self, key: ContentKey, instance: Instance, attempt: Attempt, target: Target) {
         let prefer_aes = self.config.prefer_aes;
+        if let Target::Address(address) = target
+            && self.waste.is_spent_by(address.ip())
+        {
+            let error = DialError::Other("too many false chunks came from this address".into());
+            return self.attempt_failed(key, instance, attempt, error);
+        }
         let path = match target {
             Target::Address(_) => PathKind::Direct,
             Target::Circuit => PathKind::Relay,

@@ -3,25 +3,27 @@
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv6Addr};
 
+use super::super::turns::Host;
 use super::super::{IncomingFrom, Node, Transmit};
 use super::{Link, Origin};
 use crate::limits::{
     MAX_HALF_OPEN_LINKS, MAX_HALF_OPEN_LINKS_PER_IP, MAX_HANDSHAKES_PER_SECOND,
-    MAX_HANDSHAKES_PER_SECOND_PER_IP, MAX_SESSIONS, MAX_SESSIONS_PER_IP,
+    MAX_HANDSHAKES_PER_SECOND_PER_IP, MAX_INCOMING_LINKS, MAX_SESSIONS, MAX_SESSIONS_PER_IP,
 };
 use crate::path::PathKind;
 use crate::session::{Role, Setup};
 use crate::time::Instant;
 
-/// Counts of links that others opened. A table of addresses is as large as the links or the
+/// Counts of links that others opened. A table of sources is as large as the links or the
 /// handshakes of one second, and both are bounded.
 #[derive(Debug, Default)]
 pub(in super::super) struct Strangers {
     half_open: usize,
-    by_ip: BTreeMap<IpAddr, Count>,
+    links: usize,
+    by_source: BTreeMap<Host, Count>,
     second_began: Instant,
     begun: u32,
-    begun_by_ip: BTreeMap<IpAddr, u32>,
+    begun_by_source: BTreeMap<Host, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -36,46 +38,46 @@ impl Strangers {
         if now.since(self.second_began).as_secs() >= 1 {
             self.second_began = now;
             self.begun = 0;
-            self.begun_by_ip.clear();
+            self.begun_by_source.clear();
         }
         if self.half_open >= MAX_HALF_OPEN_LINKS {
             return Some("too_many_half_open");
         }
+        if self.links >= MAX_INCOMING_LINKS {
+            return Some("too_many_incoming_links");
+        }
         if self.begun >= MAX_HANDSHAKES_PER_SECOND {
             return Some("too_many_handshakes");
         }
-        let ip = counted_ip(from)?;
-        let count = self.by_ip.entry(ip).or_default();
-        let refusal = if count.half_open >= MAX_HALF_OPEN_LINKS_PER_IP {
+        let source = source(from);
+        let (half_open, links) =
+            self.by_source.get(&source).map_or((0, 0), |count| (count.half_open, count.links));
+        let begun = self.begun_by_source.get(&source).copied().unwrap_or(0);
+        if half_open >= MAX_HALF_OPEN_LINKS_PER_IP {
             Some("too_many_half_open_from_ip")
-        } else if count.links >= MAX_SESSIONS_PER_IP {
+        } else if links >= MAX_SESSIONS_PER_IP {
             Some("too_many_sessions_from_ip")
-        } else if self.begun_by_ip.get(&ip).is_some_and(|n| *n >= MAX_HANDSHAKES_PER_SECOND_PER_IP)
-        {
+        } else if begun >= MAX_HANDSHAKES_PER_SECOND_PER_IP {
             Some("too_many_handshakes_from_ip")
         } else {
             None
-        };
-        if count.links == 0 {
-            self.by_ip.remove(&ip);
         }
-        refusal
     }
 
     pub(super) fn add(&mut self, from: IncomingFrom) {
         self.half_open += 1;
+        self.links += 1;
         self.begun += 1;
-        if let Some(ip) = counted_ip(from) {
-            let count = self.by_ip.entry(ip).or_default();
-            count.half_open += 1;
-            count.links += 1;
-            *self.begun_by_ip.entry(ip).or_default() += 1;
-        }
+        let source = source(from);
+        let count = self.by_source.entry(source).or_default();
+        count.half_open += 1;
+        count.links += 1;
+        *self.begun_by_source.entry(source).or_default() += 1;
     }
 
     pub(super) fn established(&mut self, from: IncomingFrom) {
         self.half_open -= 1;
-        if let Some(count) = counted_ip(from).and_then(|ip| self.by_ip.get_mut(&ip)) {
+        if let Some(count) = self.by_source.get_mut(&source(from)) {
             count.half_open -= 1;
         }
     }
@@ -84,21 +86,23 @@ impl Strangers {
         if half_open {
             self.established(from);
         }
-        let Some(ip) = counted_ip(from) else { return };
-        if let Some(count) = self.by_ip.get_mut(&ip) {
+        self.links -= 1;
+        let source = source(from);
+        if let Some(count) = self.by_source.get_mut(&source) {
             count.links -= 1;
             if count.links == 0 {
-                self.by_ip.remove(&ip);
+                self.by_source.remove(&source);
             }
         }
     }
 }
 
-/// The address that is counted: of IPv6 the /64, because one host has all of it.
-fn counted_ip(from: IncomingFrom) -> Option<IpAddr> {
+/// What is counted as one stranger. (The address of a caller through the relay is known to the
+/// relay alone, which counts it too; its login has proven the key.)
+fn source(from: IncomingFrom) -> Host {
     match from {
-        IncomingFrom::Tcp(address) => Some(network_of(address.ip())),
-        IncomingFrom::Circuit(_) => None,
+        IncomingFrom::Tcp(address) => Host::Network(network_of(address.ip())),
+        IncomingFrom::Circuit(peer) => Host::Key(peer),
     }
 }
 
@@ -145,6 +149,7 @@ mod tests {
     use core::net::SocketAddr;
 
     use super::*;
+    use crate::id::PeerId;
 
     #[test]
     fn one_address_cannot_take_all_the_room() {
@@ -175,18 +180,47 @@ mod tests {
         for _ in 0..links {
             strangers.remove(bad, false);
         }
-        assert!(strangers.by_ip.is_empty());
+        assert!(strangers.by_source.is_empty());
+    }
+
+    #[test]
+    fn one_caller_through_the_relay_cannot_take_all_the_room() {
+        let mut strangers = Strangers::default();
+        let [bad, good] = [1, 2].map(|key| IncomingFrom::Circuit(PeerId([key; 32])));
+        for _ in 0..MAX_HALF_OPEN_LINKS_PER_IP {
+            assert_eq!(strangers.refuses(Instant::ZERO, bad), None);
+            strangers.add(bad);
+        }
+        let refusal = strangers.refuses(Instant::ZERO, bad);
+        assert_eq!(refusal, Some("too_many_half_open_from_ip"));
+        assert_eq!(strangers.refuses(Instant::ZERO, good), None);
+    }
+
+    #[test]
+    fn strangers_leave_room_for_our_own_dials() {
+        let mut strangers = Strangers::default();
+        for number in 0..MAX_INCOMING_LINKS {
+            let now = Instant::ZERO + core::time::Duration::from_secs(number as u64);
+            let from = IncomingFrom::Circuit(PeerId([(number / 16) as u8; 32]));
+            assert_eq!(strangers.refuses(now, from), None);
+            strangers.add(from);
+            strangers.established(from);
+        }
+        let now = Instant::ZERO + core::time::Duration::from_secs(10_000);
+        let from = IncomingFrom::Circuit(PeerId([255; 32]));
+        assert_eq!(strangers.refuses(now, from), Some("too_many_incoming_links"));
+        const { assert!(MAX_INCOMING_LINKS + 128 <= MAX_SESSIONS) };
     }
 
     #[test]
     fn a_host_is_its_ipv6_network() {
         let at =
             |last| IncomingFrom::Tcp(SocketAddr::from(([0x2001, 0xDB8, 0, 1, 0, 0, 0, last], 1)));
-        assert_eq!(counted_ip(at(1)), counted_ip(at(2)));
+        assert_eq!(source(at(1)), source(at(2)));
         let mapped = IncomingFrom::Tcp(SocketAddr::from((
             core::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
             1,
         )));
-        assert_eq!(counted_ip(mapped), Some(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!(source(mapped), Host::Network(IpAddr::from([192, 0, 2, 1])));
     }
 }

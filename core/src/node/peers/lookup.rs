@@ -11,7 +11,7 @@ use super::{Peer, State};
 use crate::id::ContentKey;
 use crate::limits::{
     LOOKUP_INTERVAL_BUSY, LOOKUP_INTERVAL_FIRST, LOOKUP_INTERVAL_MAX, LOOKUP_INTERVAL_MIN,
-    MAX_ADDRESSES_PER_PEER, MAX_CANDIDATES_PER_DOWNLOAD,
+    MAX_ADDRESSES_PER_PEER, MAX_BANNED_PER_DOWNLOAD, MAX_CANDIDATES_PER_DOWNLOAD,
 };
 use crate::time::Instant;
 use crate::tracker_api::{CallError, PeerEntry, Response};
@@ -123,7 +123,11 @@ impl Node {
     /// Notes whom the tracker named: at most so many, drawn at random if it named more.
     fn note_peers(&mut self, key: ContentKey, mut entries: Vec<PeerEntry>) {
         let me = self.config.me;
-        entries.retain(|entry| entry.instance != me && !self.banned.contains(&entry.instance));
+        entries.retain(|entry| {
+            entry.instance != me
+                && !self.banned.contains(&entry.instance)
+                && !self.waste.is_spent_by_peer(&entry.instance.peer)
+        });
         if entries.len() > MAX_CANDIDATES_PER_DOWNLOAD {
             self.counters.count("too_many_peers_named");
             self.rng.shuffle(&mut entries);
@@ -134,6 +138,15 @@ impl Node {
             peer.named = false;
         }
         let mut dropped = Vec::new();
+        let banned = |peer: &Peer| matches!(peer.state, State::Banned);
+        // Those that are banned stay known as such, and take no room from the others.
+        let bans = fetch.peers.values().filter(|peer| banned(peer)).count();
+        let too_many = bans.saturating_sub(MAX_BANNED_PER_DOWNLOAD);
+        let old = fetch.peers.iter().filter(|(_, peer)| banned(peer)).map(|(old, _)| *old);
+        for old in old.take(too_many).collect::<Vec<_>>() {
+            fetch.peers.remove(&old);
+        }
+        let bans = bans - too_many;
         for mut entry in entries {
             entry.addresses.truncate(MAX_ADDRESSES_PER_PEER);
             let instance = entry.instance;
@@ -141,7 +154,7 @@ impl Node {
                 (peer.entry, peer.named, peer.came) = (entry, true, false);
                 continue;
             }
-            if fetch.peers.len() >= MAX_CANDIDATES_PER_DOWNLOAD {
+            if fetch.peers.len() - bans >= MAX_CANDIDATES_PER_DOWNLOAD {
                 // Whoever is not named any more makes way; all others have their turn first.
                 let old = fetch.peers.iter().find(|(_, peer)| {
                     !peer.named && matches!(peer.state, State::Known | State::Resting)
@@ -167,5 +180,88 @@ impl Node {
         if !somebody && !mem::replace(&mut fetch.lookup.waiting_told, true) {
             self.event(Event::Waiting(key));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Config, Input, PeerDropReason, Sink, Transmit};
+    use super::*;
+    use crate::id::{Instance, Locator, PeerId};
+    use crate::node::CallId;
+    use crate::output::Output;
+    use crate::path::Policy;
+    use crate::rng::Rng;
+
+    const KEY: ContentKey = ContentKey(1);
+
+    fn named(number: u64) -> PeerEntry {
+        let peer = PeerId([7; 32]);
+        let instance = Instance { peer, number };
+        let (addresses, suites) = (Vec::new(), Vec::new());
+        PeerEntry { instance, addresses, suites, relay: true, seeder: true }
+    }
+
+    /// A node that wants something, and has asked who has it.
+    fn getter() -> Node {
+        let config = Config {
+            me: Instance { peer: PeerId([1; 32]), number: 1 },
+            prefer_aes: false,
+            accept_strangers: false,
+            limit_up_bytes_per_second: None,
+            limit_down_bytes_per_second: None,
+        };
+        let mut node = Node::new(Instant::ZERO, Rng::new([0; 32]), config);
+        let get = Input::Get {
+            content: KEY,
+            locator: Locator([2; 32]),
+            secret: None,
+            policy: Policy::Auto,
+            sink: Sink::Store,
+            serve: false,
+            timeout: None,
+        };
+        node.handle_input(Instant::ZERO, get);
+        node
+    }
+
+    fn drain(node: &mut Node) -> Option<CallId> {
+        let mut asked = None;
+        loop {
+            match node.poll_output() {
+                Output::Timeout(_) => return asked,
+                Output::Transmit(Transmit::Call { call, .. }) => asked = Some(call),
+                Output::Transmit(_) | Output::Event(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn liars_that_were_dropped_take_no_room_from_those_who_come_later() {
+        let mut node = getter();
+        let mut asked = drain(&mut node);
+        let mut now = Instant::ZERO;
+        let most = MAX_CANDIDATES_PER_DOWNLOAD as u64;
+        for round in 0..6 {
+            let liars: Vec<PeerEntry> = (0..most).map(|n| named(round * most + n)).collect();
+            let instances: Vec<_> = liars.iter().map(|entry| entry.instance).collect();
+            let call = asked.expect("it asks again and again");
+            let result = Ok(Response::Peers(liars));
+            node.handle_input(now, Input::Reply { call, result });
+            for instance in instances {
+                node.ban_peer(KEY, instance, PeerDropReason::NotTheShare);
+            }
+            drain(&mut node);
+            now = now + LOOKUP_INTERVAL_BUSY;
+            node.handle_input(now, Input::Tick);
+            asked = drain(&mut node);
+        }
+        let honest = named(u64::MAX);
+        let call = asked.expect("it asks again and again");
+        let result = Ok(Response::Peers(Vec::from([honest.clone()])));
+        node.handle_input(now, Input::Reply { call, result });
+        let peers = &node.contents[&KEY].fetch.as_ref().unwrap().peers;
+        assert!(peers.contains_key(&honest.instance));
+        assert!(peers.len() <= MAX_BANNED_PER_DOWNLOAD + MAX_CANDIDATES_PER_DOWNLOAD);
     }
 }
