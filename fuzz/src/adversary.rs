@@ -12,6 +12,8 @@
 //! | `seeder` | what those do who are asked |
 //! | `requester` | what those do who ask |
 //! | `carry` | streams, circuits, and the way to them |
+//! | `relay` | a relay that obeys nobody |
+//! | `tracker` | a tracker that lies |
 //!
 //! What an honest peer promises is judged where it is kept ([`crate::world`],
 //! [`crate::scenario`]); the adversary itself complains where only it can see that a promise was
@@ -19,8 +21,10 @@
 
 mod carry;
 mod line;
+pub mod relay;
 mod requester;
 mod seeder;
+pub mod tracker;
 mod vice;
 
 use std::collections::{BTreeMap, BTreeSet};

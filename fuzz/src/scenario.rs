@@ -28,7 +28,7 @@ use std::time::Duration;
 use towpath_core::rng::Rng;
 use towpath_core::time::Instant;
 
-use crate::adversary::Vice;
+use crate::adversary::{Vice, relay, tracker};
 use crate::dice::Dice;
 use crate::world::{Plant, World};
 
@@ -109,9 +109,10 @@ pub const EXPECTED: &[&str] = &[
 #[must_use]
 pub fn expected() -> Vec<&'static str> {
     let vices = Vice::SEEDERS.iter().chain(Vice::REQUESTERS).map(|vice| vice.name());
+    let hostile = tracker::LIES.iter().chain(relay::TRICKS).copied();
     let answers =
         ["adversary accused", "adversary shown the door", "split at every byte, and served"];
-    EXPECTED.iter().copied().chain(vices).chain(answers).collect()
+    EXPECTED.iter().copied().chain(vices).chain(hostile).chain(answers).collect()
 }
 
 /// What a run showed.

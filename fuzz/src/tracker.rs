@@ -15,6 +15,8 @@ use towpath_core::session::Suite;
 use towpath_core::time::{Instant, UnixTime};
 use towpath_core::tracker_api::{CallError, PeerEntry, Request, Response};
 
+use crate::adversary::tracker::lie;
+
 /// Silence after which a peer is not online any more.
 const OFFLINE_AFTER: Duration = Duration::from_secs(90);
 
@@ -27,6 +29,8 @@ pub enum Mood {
     Liar,
     /// Errors and nonsense, every other time.
     Broken,
+    /// Any lie that can be put into words, every other time.
+    Hostile,
 }
 
 /// The directory.
@@ -38,6 +42,8 @@ pub struct Directory {
     pub expired_tokens: u64,
     /// Whom it names besides those who announced: other keys of adversaries.
     pub also: Vec<PeerEntry>,
+    /// The lie that it has just told.
+    pub lied: Option<&'static str>,
     token_key: [u8; 32],
     rng: Rng,
     seen: BTreeMap<Instance, Instant>,
@@ -53,6 +59,7 @@ impl Directory {
             mood: Mood::Honest,
             expired_tokens: 0,
             also: Vec::new(),
+            lied: None,
             token_key,
             rng,
             seen: BTreeMap::new(),
@@ -71,6 +78,23 @@ impl Directory {
     /// # Errors
     /// As the real one, and as its mood is.
     pub fn call(
+        &mut self,
+        now: Instant,
+        wall_clock: UnixTime,
+        request: &Request,
+        token: Option<&str>,
+    ) -> Result<Response, CallError> {
+        let answer = self.answer(now, wall_clock, request, token);
+        if self.mood != Mood::Hostile || self.rng.below(2) == 0 {
+            return answer;
+        }
+        let somebody = self.seen.keys().next().copied();
+        let (answer, lie) = lie(&mut self.rng, somebody, request, &answer);
+        self.lied = Some(lie);
+        answer
+    }
+
+    fn answer(
         &mut self,
         now: Instant,
         wall_clock: UnixTime,

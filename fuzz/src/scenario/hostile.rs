@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use towpath_core::limits::{HEARTBEAT_MAX, MAX_RETRY_AFTER_SECONDS};
 use towpath_core::time::Instant;
 
 use super::draw::{can_finish, content, firewall, quality, small, wish, within};
@@ -13,6 +14,7 @@ use super::faults::{self, Faults};
 use super::{Scenario, Sort};
 use crate::adversary::Vice;
 use crate::dice::Dice;
+use crate::tracker::Mood;
 use crate::world::{Wish, World};
 
 /// Adversaries are watched for so long at least.
@@ -58,9 +60,31 @@ impl Scenario {
             }
             world.start_at(within(dice, 3_000), host);
         }
+        let mended_at = mended_at.max(tracker_and_relay(dice, world, &mut told));
         let begun = Instant::ZERO + Duration::from_secs(5);
         Self { sort: Sort::Hostile, sharers, must_finish, faults: told, begun, mended_at }
     }
+}
+
+/// The tracker may lie for a while, and the relay obey nobody; when all of it is forgotten.
+fn tracker_and_relay(dice: &mut Dice, world: &mut World, told: &mut Vec<String>) -> Instant {
+    let mut mended_at = Instant::ZERO;
+    if dice.below(4) == 0 {
+        let (from, until) = (within(dice, 5_000), Instant::ZERO + WATCHED);
+        world.mood_at(from, Mood::Hostile);
+        world.mood_at(until, Mood::Honest);
+        told.push(format!("{from:?}: the tracker lies"));
+        // It may have sent us away, or told us to come rarely.
+        mended_at = until + HEARTBEAT_MAX.max(Duration::from_secs(MAX_RETRY_AFTER_SECONDS.into()));
+    }
+    if dice.below(4) == 0 {
+        let (from, until) = (within(dice, 8_000), Instant::ZERO + WATCHED);
+        world.hostile_relay_at(from, true);
+        world.hostile_relay_at(until, false);
+        told.push(format!("{from:?}: the relay obeys nobody"));
+        mended_at = mended_at.max(until);
+    }
+    mended_at
 }
 
 /// A few ways to misbehave: of a seeder, of a requester, or of both.

@@ -29,6 +29,9 @@ impl World {
         } else {
             Err(CallError::Unreachable("the tracker is down".into()))
         };
+        if let Some(lie) = self.directory.lied.take() {
+            self.count(lie);
+        }
         if !comes || self.walls.stand_between(Place::Hub, place) {
             back = self.now + CALL_TIMEOUT;
             result = Err(CallError::Unreachable("no answer".into()));

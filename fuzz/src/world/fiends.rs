@@ -125,7 +125,10 @@ impl World {
                 host.adversary.as_ref().is_some_and(|config| config.address == address)
             })
         };
-        who.peer.is_some_and(|peer| self.is_adversary(peer))
+        // What a circuit brings may be the relay's doing.
+        let relayed = who.address.is_none() && self.relay.was_hostile;
+        relayed
+            || who.peer.is_some_and(|peer| self.is_adversary(peer))
             || who.address.is_some_and(|address| here(address).is_some())
     }
 

@@ -79,6 +79,11 @@ impl World {
         self.plan(at, Happening::Mood(mood));
     }
 
+    /// Plans that the relay obeys nobody, or is the real one again.
+    pub fn hostile_relay_at(&mut self, at: Instant, hostile: bool) {
+        self.plan(at, Happening::Relay(relay::Happening::Hostile(hostile)));
+    }
+
     /// Plans that all TCP streams between peers break.
     pub fn cut_streams_at(&mut self, at: Instant) {
         self.plan(at, Happening::Streams(streams::Happening::CutAll));

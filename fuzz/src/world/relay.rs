@@ -22,6 +22,7 @@ use towpath_core::time::Instant;
 use super::clocks::earlier;
 use super::wires::{Lane, Place};
 use super::{Happening as Any, World};
+use crate::adversary::relay::HostileRelay;
 use crate::peer::Work;
 use crate::pipe::Pipe;
 
@@ -49,6 +50,8 @@ pub(super) enum Happening {
     Closed(usize, u32, ConnId, &'static str),
     /// The hub learns that the host has closed it.
     Gone(ConnId),
+    /// It obeys nobody from now on, or is the real one again.
+    Hostile(bool),
     /// The hub wants to be ticked.
     Tick(u32),
     /// All WebSockets break.
@@ -75,6 +78,9 @@ pub(super) struct Relay {
     pub(super) token_key: [u8; 32],
     secret_key: [u8; 32],
     hub: Option<Hub>,
+    hostile: Option<Box<HostileRelay>>,
+    /// Whether it ever obeyed nobody.
+    pub(super) was_hostile: bool,
     epoch: u32,
     /// When the hub wants to be ticked, on the world's clock.
     deadline: Instant,
@@ -98,6 +104,8 @@ impl Relay {
             token_key: random(&mut keys),
             secret_key: random(&mut keys),
             hub: None,
+            hostile: None,
+            was_hostile: false,
             epoch: 0,
             deadline: Instant::NEVER,
             ahead: Duration::ZERO,
@@ -205,8 +213,10 @@ impl World {
                     self.hub_input(hub::Input::Disconnected(conn));
                 }
             }
+            Happening::Hostile(hostile) => self.become_hostile(hostile),
             Happening::Tick(epoch) => {
-                if epoch == self.relay.epoch && self.relay.deadline <= self.now {
+                let real = self.relay.hostile.is_none();
+                if real && epoch == self.relay.epoch && self.relay.deadline <= self.now {
                     self.hub_input(hub::Input::Tick);
                     assert!(self.relay.deadline > self.now, "the hub would spin");
                 }
@@ -275,7 +285,7 @@ impl World {
             let later = self.now + Duration::from_secs(1);
             return self.plan(later, Any::Relay(Happening::Connect(conn)));
         }
-        if self.relay.hub.is_none() {
+        if self.relay.hub.is_none() && self.relay.hostile.is_none() {
             return self.lose_socket(conn, "the tracker is down");
         }
         socket.at_hub = true;
@@ -372,7 +382,45 @@ impl World {
         self.plan(at, Any::Relay(Happening::Closed(host, epoch, conn, why)));
     }
 
+    /// The relay obeys nobody from now on, or is the real one again: all connections are lost.
+    fn become_hostile(&mut self, hostile: bool) {
+        self.stop_hub();
+        self.relay.hostile = None;
+        if hostile {
+            self.relay.was_hostile = true;
+            let rng = self.rng.fork_numbered("hostile relay", self.numbers);
+            let relay = HostileRelay::new(self.relay.secret_key, rng);
+            self.relay.hostile = Some(Box::new(relay));
+        } else if self.tracker_up {
+            self.start_hub();
+        }
+    }
+
+    fn drain_hostile(&mut self) {
+        let Some(relay) = &mut self.relay.hostile else { return };
+        let (out, counts) = (std::mem::take(&mut relay.out), std::mem::take(&mut relay.counts));
+        for what in counts {
+            self.count(what);
+        }
+        for (conn, message) in out {
+            match message {
+                Some(message) => {
+                    self.trace.bytes(&message);
+                    if let Some(socket) = self.relay.sockets.get_mut(&conn) {
+                        socket.to_host.put(message);
+                    }
+                    self.offer(Lane::Socket(conn, false));
+                }
+                None => self.lose_socket(conn, "the relay closed the connection"),
+            }
+        }
+    }
+
     fn hub_input(&mut self, input: hub::Input) {
+        if let Some(relay) = &mut self.relay.hostile {
+            relay.input(input);
+            return self.drain_hostile();
+        }
         if let Some(hub) = &mut self.relay.hub {
             hub.handle_input(self.now + self.relay.ahead, input);
             self.drain_hub();
