@@ -3,6 +3,9 @@
 //! ```text
 //! cargo build --release -p towpath -p towpath-tracker -p towpath-benches
 //! target/release/towpath-benches                     # 2 GiB and 10,000 files, on /dev/shm
+//! cargo build --release -p towpath-fuzz --example liar
+//! target/release/towpath-benches swarm               # many seeders, many getters
+//! target/release/towpath-benches relay-scale         # many clients of one relay
 //! ```
 //!
 //! Every figure is the median of the runs. Each tool is measured by the kernel's own accounting
@@ -10,8 +13,11 @@
 //! pages are written once and deleted, because cold pages of a virtual machine cost more than the
 //! transfer.
 
+mod fleet;
 mod others;
 mod process;
+mod relay_scale;
+mod swarm;
 mod transfer;
 
 use std::fs;
@@ -38,6 +44,29 @@ struct Args {
     /// Only Towpath, no other tools
     #[arg(long)]
     alone: bool,
+    /// What to measure instead of one to one
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+/// Other measurements.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+enum What {
+    /// Three seeders of which one dies or lies, and ten getters at one seeder
+    Swarm {
+        /// Length of the file in MiB
+        #[arg(long, default_value_t = 256)]
+        mib: u64,
+    },
+    /// Idle connections of a relay, many circuits at once, and a reader that does not read
+    RelayScale {
+        /// Idle connections
+        #[arg(long, default_value_t = 10_000)]
+        idle: usize,
+        /// Circuits at once
+        #[arg(long, default_value_t = 500)]
+        circuits: usize,
+    },
 }
 
 /// One line of the table.
@@ -54,7 +83,11 @@ fn main() -> ExitCode {
     let dir = args.dir.join(format!("towpath-benches-{}", std::process::id()));
     let result = fs::create_dir_all(&dir)
         .map_err(|error| format!("cannot make {}: {error}", dir.display()))
-        .and_then(|()| measure(&args, &dir));
+        .and_then(|()| match args.what {
+            None => measure(&args, &dir),
+            Some(What::Swarm { mib }) => swarm::run(&dir, mib),
+            Some(What::RelayScale { idle, circuits }) => relay_scale::run(&dir, idle, circuits),
+        });
     let _ = fs::remove_dir_all(&dir);
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -67,6 +67,11 @@ impl Measured {
         lines
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has cost so far.
     pub(crate) fn so_far(&self) -> Cost {
         Cost {

@@ -11,13 +11,14 @@ use crate::process::Measured;
 /// Hashing a large file before the link appears takes its time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-fn binary(name: &str) -> Result<PathBuf, String> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf, String> {
     let me = std::env::current_exe().map_err(|error| error.to_string())?;
     let path = me.with_file_name(name);
     if path.exists() {
         return Ok(path);
     }
-    let hint = "cargo build --release -p towpath -p towpath-tracker";
+    let hint = "cargo build --release -p towpath -p towpath-tracker; for the liar\n    \
+                cargo build --release -p towpath-fuzz --example liar";
     Err(format!("{} is missing: {hint}", path.display()))
 }
 
