@@ -86,7 +86,7 @@ const CHUNK: usize = 256 * 1024;
 /// Long enough that something can happen on the way, at the rate of [`TROUBLED_RATE`].
 const LONG: usize = 6 * CHUNK + 12_345;
 /// Bytes that a sharer sends in a second where something happens on the way.
-pub const TROUBLED_RATE: u64 = 1_000_000;
+pub const TROUBLED_RATE: u64 = 600_000;
 
 const PLAIN: Scenario = Scenario {
     name: "",
