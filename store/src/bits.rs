@@ -141,7 +141,8 @@ impl Bits {
             }
             let first = at;
             while at < self.len && self.get(at) {
-                at += 1;
+                let whole = at.is_multiple_of(8) && at + 8 <= self.len;
+                at += if whole && self.bytes[(at / 8) as usize] == 0xFF { 8 } else { 1 };
             }
             (at > first).then_some((first, at - first))
         })
