@@ -6,7 +6,8 @@
 //! up.
 //!
 //! Strangers cost little: half-open links, handshakes per second and sessions are bounded in total
-//! and per IP address (per /64 of IPv6), on circuits per calling key. A link that is used for nothing is closed after a while.
+//! and per IP address (per /64 of IPv6), on circuits per calling key. A link that is used for
+//! nothing is closed after a while.
 
 mod incoming;
 pub(super) mod rivals;

@@ -1,7 +1,7 @@
 //! A relay that obeys nobody: it knows its key and its trade, and does with circuits what it likes.
 //!
-//! It stands where the real [`towpath_core::relay::hub::Hub`] stands. What it cannot do is read what
-//! it carries; whatever else it does costs those who use it their time, and nothing more.
+//! It stands where the real [`towpath_core::relay::hub::Hub`] stands. What it cannot do is read
+//! what it carries; whatever else it does costs those who use it their time, and nothing more.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
