@@ -11,6 +11,8 @@ mod client;
 mod download;
 #[path = "transitions/hub.rs"]
 mod hub;
+#[path = "transitions/node.rs"]
+mod node;
 #[path = "transitions/path.rs"]
 mod path;
 #[path = "transitions/relay.rs"]
