@@ -40,7 +40,13 @@ pub enum Fault {
     /// A share is served to whoever asks, opened or not.
     ServeUnopened,
     /// The description that a seeder gives is believed, whatever the link says.
+    BelieveSeeder,
+    /// The length of a frame is believed, however long it is.
     BelieveLength,
+    /// A chunk is taken that nobody asked for.
+    TakeUnasked,
+    /// A peer is spoken to whose versions do not fit.
+    AnyVersion,
     /// A path of a manifest may climb out of the share.
     FollowDots,
     /// An entry of a manifest may have a link as its parent.

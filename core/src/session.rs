@@ -360,7 +360,8 @@ impl Session {
     fn hello(&mut self, version_min: u16, version_max: u16, instance: u64) {
         let State::Open(open) = &mut self.state else { return };
         // spec M4
-        if version_max < VERSION_MIN || version_min > VERSION_MAX {
+        let fits = version_max >= VERSION_MIN && version_min <= VERSION_MAX;
+        if !fits && !planted!(AnyVersion) {
             return self.closed(CloseReason::Incompatible(Incompatibility::Version));
         }
         open.established = true;

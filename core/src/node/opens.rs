@@ -134,7 +134,7 @@ impl Node {
             given,
         );
         // spec C13: is it the share that the link means?
-        let meant = descriptor.locator(secret) == content.locator || planted!(BelieveLength);
+        let meant = descriptor.locator(secret) == content.locator || planted!(BelieveSeeder);
         // spec M8 and M8b
         if !proven || !meant || !is_fetchable(&descriptor) {
             self.counters.count("not_the_share");

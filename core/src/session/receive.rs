@@ -270,7 +270,7 @@ impl Receiver {
         if !is_message(frame_type) {
             return Err(Misbehaviour("unknown_frame_type"));
         }
-        if length > MAX_FRAME_BYTES {
+        if length > MAX_FRAME_BYTES && !planted!(BelieveLength) {
             return Err(Misbehaviour("frame_too_long"));
         }
         if length == 0 {
@@ -354,7 +354,7 @@ fn check_chunk_head(
     expected: &BTreeSet<RequestId>,
 ) -> Result<usize, Misbehaviour> {
     let request = RequestId(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
-    if !expected.contains(&request) {
+    if !expected.contains(&request) && !planted!(TakeUnasked) {
         return Err(Misbehaviour("unexpected_chunk"));
     }
     let hashes = usize::from(head[4]);
