@@ -3,5 +3,6 @@
 mod behaviour;
 mod hostile;
 mod laws;
+mod scale;
 mod speed;
 mod world;
