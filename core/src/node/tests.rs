@@ -629,7 +629,7 @@ fn idle_links_cost_nothing_when_something_happens_elsewhere() {
     let node = &mut world.hosts[SEEDER].node;
     for number in 0..crate::limits::MAX_INCOMING_LINKS as u64 {
         let from = IncomingFrom::Circuit(crate::id::PeerId([number as u8; 32]));
-        let now = world.now + Duration::from_millis(number * 10);
+        let now = world.now + Duration::from_millis(number * 13);
         node.handle_input(now, Input::Incoming { incoming: number, from });
         while !matches!(node.poll_output(), Output::Timeout(_)) {}
         let peer = crate::id::PeerId([1; 32]);
