@@ -15,7 +15,13 @@ const CIRCUITS: usize = 100;
 /// for so many; `stuck`: the receiver of the first one reads nothing.
 fn carry(seed: u8, stuck: bool) -> Vec<usize> {
     let mut world = World::new(seed, 16 * MIB);
-    let peers: Vec<usize> = (0..2 * CIRCUITS).map(|_| world.peer(500_000, MS * 10)).collect();
+    let peer = |world: &mut World, number: usize| {
+        // None of these is the hub's key.
+        let mut secret_key = [100; 32];
+        secret_key[1] = number as u8;
+        world.peer_with_key(500_000, MS * 10, secret_key, number as u64)
+    };
+    let peers: Vec<usize> = (0..2 * CIRCUITS).map(|number| peer(&mut world, number)).collect();
     world.run(SECOND);
     let mut circuits = Vec::new();
     for pair in peers.chunks(2) {
