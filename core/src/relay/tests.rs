@@ -3,6 +3,5 @@
 mod behaviour;
 mod hostile;
 mod laws;
-mod scale;
 mod speed;
 mod world;
