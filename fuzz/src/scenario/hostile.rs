@@ -47,7 +47,8 @@ impl Scenario {
             if dice.below(2) == 0 { faults::draw(dice, world, sharers) } else { Faults::default() };
         let mended_at = more.mended_at.max(Instant::ZERO + WATCHED);
         let mut told = more.told;
-        // Who sleeps or is cut off shows nobody the door.
+        let mended_at = mended_at.max(tracker_and_relay(dice, world, &mut told));
+        // Who sleeps or is cut off shows nobody the door; whoever is found by a lie may be anybody.
         let doors = told.is_empty();
         for _ in 0..1 + small(dice, 4) {
             let vices = vices(dice);
@@ -60,7 +61,6 @@ impl Scenario {
             }
             world.start_at(within(dice, 3_000), host);
         }
-        let mended_at = mended_at.max(tracker_and_relay(dice, world, &mut told));
         let begun = Instant::ZERO + Duration::from_secs(5);
         Self { sort: Sort::Hostile, sharers, must_finish, faults: told, begun, mended_at }
     }
