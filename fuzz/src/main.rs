@@ -182,7 +182,14 @@ fn play_many(args: &World) -> ExitCode {
     let started = std::time::Instant::now();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or_else(cores);
-    let report = search(args.from, args.seeds, jobs, |seed| scenario::play(seed, false));
+    let report = search(args.from, args.seeds, jobs, |seed| {
+        let result = scenario::play(seed, false);
+        if result.is_err() {
+            // At once, because a long search ends late; the report follows in order.
+            eprintln!("seed {seed} fails");
+        }
+        result
+    });
     for (seed, message) in &report.failures {
         println!("seed {seed} FAILS: {message}");
         println!("  replay: {}", replay_command(*seed));

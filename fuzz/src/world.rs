@@ -11,6 +11,7 @@
 //! | `act` | inputs and ticks of machines |
 //! | `checks` | what must hold after each of them |
 //! | `hosts` | machines: their settings and their lives |
+//! | `errands` | what they share and fetch |
 //! | `seen` | what they have seen |
 //! | `application` | what a peer wants of its machine: disk, pipe, application |
 //! | `fiends` | adversaries, where honest peers would stand |
@@ -24,6 +25,7 @@ mod act;
 mod application;
 mod checks;
 mod clocks;
+mod errands;
 mod fiends;
 mod hosts;
 mod plan;
@@ -55,7 +57,8 @@ use crate::pipe::Quality;
 use crate::trace::Trace;
 use crate::tracker::{Directory, Mood};
 
-pub use hosts::{Errand, Host, Manners, Wish};
+pub use errands::{Errand, Wish};
+pub use hosts::{Host, Manners};
 pub use seen::{Seen, Tally};
 pub use streams::Firewall;
 pub use walls::Wall;

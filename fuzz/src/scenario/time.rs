@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use towpath_core::id::Space;
 use towpath_core::limits::{
-    CIRCUIT_BACKOFF_MAX, MAX_SILENT_STRIKES, PEER_REST_MAX, RELAY_BACKOFF_MAX,
-    RELAY_LIVENESS_TIMEOUT, REQUEST_TIMEOUT, TRACKER_BACKOFF_MAX, UNAVAILABLE_RETRY,
+    MAX_SILENT_STRIKES, PEER_REST_MAX, RELAY_LIVENESS_TIMEOUT, REQUEST_TIMEOUT, UNAVAILABLE_RETRY,
 };
 use towpath_core::time::Instant;
 
@@ -20,15 +19,10 @@ use crate::world::{Errand, Host, Manners, Wish, World};
 /// Time to find the tracker, each other, and a path.
 const MEETING: Duration = Duration::from_secs(20);
 
-/// After the last fault somebody may still wait for the dead, then rest, then meet a door that has
-/// just closed, and rest again.
-const RECOVERY: Duration = Duration::from_secs(
-    RELAY_LIVENESS_TIMEOUT.as_secs()
-        + 2 * RELAY_BACKOFF_MAX.as_secs()
-        + CIRCUIT_BACKOFF_MAX.as_secs()
-        + PEER_REST_MAX.as_secs()
-        + TRACKER_BACKOFF_MAX.as_secs(),
-);
+/// After the last fault somebody may still wait for the dead, the relay longest, and then rest as
+/// long as one rests.
+const RECOVERY: Duration =
+    Duration::from_secs(RELAY_LIVENESS_TIMEOUT.as_secs() + PEER_REST_MAX.as_secs());
 
 /// Sharers that lie, refuse and say nothing cost this much.
 const RUDENESS: Duration = Duration::from_secs(

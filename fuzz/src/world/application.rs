@@ -12,7 +12,8 @@ use towpath_core::session::{self, ChunkFrame};
 use towpath_core::time::Instant;
 use towpath_core::wire::{RequestId, Unavailable};
 
-use super::hosts::{Host, Manners, Wish};
+use super::errands::Wish;
+use super::hosts::{Host, Manners};
 use super::{Happening, Plant, World};
 use crate::oracle::check_paths;
 use crate::peer::{Effect, Who, Work};
@@ -293,7 +294,15 @@ impl World {
             }
             Event::Path { path, reason, .. } => errand.seen.paths.note((path, reason.to_string())),
             Event::PeerDropped { peer, reason, .. } => errand.seen.dropped.note((peer, reason)),
-            Event::Receiver { done, .. } => errand.seen.done += u64::from(done),
+            Event::Receiver { done, peer, sent_bytes, .. } => {
+                errand.seen.done += u64::from(done);
+                errand.seen.sent_bytes.insert(peer, sent_bytes);
+                let told: u64 = errand.seen.sent_bytes.values().sum();
+                if told > errand.seen.served_bytes {
+                    let served = errand.seen.served_bytes;
+                    return Err(format!("host {number} sent {told} bytes, and served {served}"));
+                }
+            }
             Event::Stopped
             | Event::Announced(_)
             | Event::TrackerTrouble(_)

@@ -1,7 +1,9 @@
 //! What a host has seen of its download, over all its runs.
 
+use std::collections::BTreeMap;
+
 use towpath_core::download::DropReason;
-use towpath_core::id::PeerId;
+use towpath_core::id::{Instance, PeerId};
 use towpath_core::node::{Failure, PeerDropReason, Progress};
 use towpath_core::path::PathKind;
 use towpath_core::time::Instant;
@@ -31,6 +33,8 @@ pub struct Seen {
     pub served_bytes: u64,
     /// Receivers that said they were done.
     pub done: u64,
+    /// What went out to each receiver, as the node says.
+    pub sent_bytes: BTreeMap<Instance, u64>,
 }
 
 impl Seen {
