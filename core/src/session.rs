@@ -292,7 +292,7 @@ impl Session {
 
     fn records(&mut self, bytes: &mut [u8]) {
         let State::Open(open) = &mut self.state else { return };
-        let result = open.receiver.receive(self.now, bytes);
+        let result = open.receiver.receive(bytes);
         while let State::Open(open) = &mut self.state
             && let Some(item) = open.receiver.pop()
         {

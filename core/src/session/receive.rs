@@ -43,6 +43,10 @@ pub(super) struct Receiver {
     /// Free buffers of whole chunks.
     spare: Vec<BytesMut>,
     items: VecDeque<Item>,
+    /// When the owner last heard of a chunk, whole or under way.
+    told: Instant,
+    /// Whether a chunk has become whole since.
+    became_whole: bool,
 }
 
 /// Where in the stream of frames we are.
@@ -70,8 +74,6 @@ struct Chunk {
     data: BytesMut,
     length: usize,
     filled: usize,
-    /// When the owner last heard of it.
-    told: Instant,
 }
 
 impl Receiver {
@@ -83,19 +85,21 @@ impl Receiver {
             expected: BTreeSet::new(),
             spare: Vec::new(),
             items: VecDeque::new(),
+            told: Instant::ZERO,
+            became_whole: false,
         }
     }
 
     /// Takes bytes of the stream. What came is in [`Receiver::pop`] also when this fails.
-    pub(super) fn receive(&mut self, now: Instant, bytes: &mut [u8]) -> Result<(), Misbehaviour> {
-        let mut rest = self.complete_partial(now, bytes)?;
+    pub(super) fn receive(&mut self, bytes: &mut [u8]) -> Result<(), Misbehaviour> {
+        let mut rest = self.complete_partial(bytes)?;
         while let Some(prefix) = rest.first_chunk::<PREFIX_BYTES>() {
             let end = PREFIX_BYTES + record_length(*prefix)?;
             if rest.len() < end {
                 break;
             }
             let (record, after) = rest.split_at_mut(end);
-            self.record(now, &mut record[PREFIX_BYTES..])?;
+            self.record(&mut record[PREFIX_BYTES..])?;
             rest = after;
         }
         if let Some(prefix) = rest.first_chunk::<PREFIX_BYTES>() {
@@ -110,13 +114,17 @@ impl Receiver {
         self.items.pop_front()
     }
 
-    /// How far the chunk under way has come, if its owner has not heard of it for a second.
+    /// How far the chunk under way has come, if its owner has heard of no chunk for a second. On a
+    /// slow wire its first bytes are news: the rest may take longer than a silence lasts.
     pub(super) fn progress(&mut self, now: Instant) -> Option<(RequestId, usize)> {
-        let Frame::Chunk(chunk) = &mut self.frame else { return None };
-        if chunk.filled == 0 || now.since(chunk.told) < PROGRESS_INTERVAL {
+        if core::mem::take(&mut self.became_whole) {
+            self.told = now;
+        }
+        let Frame::Chunk(chunk) = &self.frame else { return None };
+        if chunk.filled == 0 || now.since(self.told) < PROGRESS_INTERVAL {
             return None;
         }
-        chunk.told = now;
+        self.told = now;
         Some((chunk.request, chunk.filled))
     }
 
@@ -155,7 +163,6 @@ impl Receiver {
     /// Finishes the record whose beginning waits here; answers what is left of `bytes`.
     fn complete_partial<'a>(
         &mut self,
-        now: Instant,
         mut bytes: &'a mut [u8],
     ) -> Result<&'a mut [u8], Misbehaviour> {
         if self.partial.is_empty() {
@@ -172,14 +179,14 @@ impl Receiver {
         self.partial.extend_from_slice(head);
         if self.partial.len() == end {
             let mut record = core::mem::take(&mut self.partial);
-            self.record(now, &mut record[PREFIX_BYTES..])?;
+            self.record(&mut record[PREFIX_BYTES..])?;
             record.clear();
             self.partial = record;
         }
         Ok(tail)
     }
 
-    fn record(&mut self, now: Instant, sealed: &mut [u8]) -> Result<(), Misbehaviour> {
+    fn record(&mut self, sealed: &mut [u8]) -> Result<(), Misbehaviour> {
         // spec S19
         let forged = |_| Misbehaviour("record_forged");
         if let Frame::Chunk(chunk) = &mut self.frame {
@@ -194,14 +201,14 @@ impl Receiver {
         let length = self.cipher.open_in_place(sealed).map_err(forged)?;
         let mut plain = &sealed[..length];
         while !plain.is_empty() {
-            plain = self.plaintext(now, plain)?;
+            plain = self.plaintext(plain)?;
         }
         Ok(())
     }
 
     /// Takes what the current part of the current frame needs; answers the rest.
     // spec S21: frames may be cut anywhere
-    fn plaintext<'a>(&mut self, now: Instant, bytes: &'a [u8]) -> Result<&'a [u8], Misbehaviour> {
+    fn plaintext<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Misbehaviour> {
         match &mut self.frame {
             Frame::Header(header, filled) => {
                 let take = bytes.len().min(HEADER_BYTES - *filled);
@@ -235,7 +242,7 @@ impl Receiver {
                     let proof_bytes = check_chunk_head(head, *length, &self.expected)?;
                     rest = fill(head, CHUNK_HEAD_BYTES + proof_bytes, rest);
                     if head.len() == CHUNK_HEAD_BYTES + proof_bytes {
-                        self.begin_chunk(now);
+                        self.begin_chunk();
                     }
                 }
                 Ok(rest)
@@ -294,7 +301,7 @@ impl Receiver {
     }
 
     /// The head of a chunk has come and is checked: takes memory for its bytes.
-    fn begin_chunk(&mut self, now: Instant) {
+    fn begin_chunk(&mut self) {
         let frame = core::mem::replace(&mut self.frame, Frame::START);
         let Frame::ChunkHead { length, head } = frame else { return };
         let length = length - head.len();
@@ -311,7 +318,7 @@ impl Receiver {
         } else {
             BytesMut::with_capacity(capacity_for(length))
         };
-        self.frame = Frame::Chunk(Chunk { request, proof, data, length, filled: 0, told: now });
+        self.frame = Frame::Chunk(Chunk { request, proof, data, length, filled: 0 });
     }
 
     /// Hands the chunk out if all of it is there.
@@ -325,6 +332,7 @@ impl Receiver {
         let frame = core::mem::replace(&mut self.frame, Frame::START);
         if let Frame::Chunk(Chunk { request, proof, data, .. }) = frame {
             self.expected.remove(&request);
+            self.became_whole = true;
             self.items.push_back(Item::Chunk { request, proof, data });
         }
     }

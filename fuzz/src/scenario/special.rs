@@ -79,22 +79,28 @@ pub(super) fn inherited(dice: &mut Dice, world: &mut World) -> Scenario {
     Scenario { sort: Sort::Inherited, sharers: 1, must_finish, faults, begun, mended_at }
 }
 
+/// The slowest wires that carry a link through the relay. A frame of the relay has 64 KiB and is
+/// passed on whole, and the circuits of a host wait for each other: below this, a link may take a
+/// wait for a death.
+const SLOWEST_RELAYED: u64 = 16_000;
+
 /// One sharer and a getter or two with wires of 4 to 34 kB/s, as of modems and bad radio.
-pub(super) fn slow(dice: &mut Dice, world: &mut World) -> Scenario {
+pub(super) fn slow(dice: &mut Rng, world: &mut World) -> Scenario {
     *world.counts.entry("slow wires").or_default() += 1;
     let length = 1 + dice.below(600_000);
     let content = file(dice, length);
-    let wire = |dice: &mut Dice| Quality {
+    let policy = if dice.below(2) == 0 { Policy::Relay } else { Policy::Direct };
+    let slowest = if policy == Policy::Relay { SLOWEST_RELAYED } else { 4_000 };
+    let wire = |dice: &mut Rng| Quality {
         latency: Duration::from_millis(20 + dice.below(300)),
-        up_bytes_per_second: 4_000 + dice.below(30_000),
-        down_bytes_per_second: 4_000 + dice.below(30_000),
+        up_bytes_per_second: slowest + dice.below(34_000 - slowest),
+        down_bytes_per_second: slowest + dice.below(34_000 - slowest),
         losses_per_thousand: dice.below(3),
     };
     let sharer = world.add(Wish::Share, wire(dice), &content);
     world.start_at(Instant::ZERO, sharer);
     let mut must_finish = BTreeSet::new();
     for _ in 0..1 + dice.below(2) {
-        let policy = if dice.below(2) == 0 { Policy::Relay } else { Policy::Auto };
         let host = world.add(Wish::Get(policy), wire(dice), &content);
         world.start_at(within(dice, 2_000), host);
         must_finish.insert(host);

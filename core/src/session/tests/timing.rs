@@ -7,7 +7,8 @@ use bytes::BytesMut;
 
 use super::pipe::*;
 use crate::close::{Awaited, CloseReason};
-use crate::limits::{CHUNK_BYTES, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, LIVENESS_TIMEOUT};
+use crate::limits::{CHUNK_BYTES, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL};
+use crate::limits::{LIVENESS_TIMEOUT, READ_BYTES};
 use crate::session::{Event, Input, Suite};
 use crate::time::Instant;
 
@@ -117,6 +118,29 @@ fn progress_is_told_once_a_second() {
     // Only whole records count, and ten seconds pass.
     assert!((3..=10).contains(&told.len()), "{told:?}");
     assert!(told.is_sorted());
+    assert!(matches!(a.events.last(), Some(Event::Chunk { .. })));
+}
+
+#[test]
+fn the_first_bytes_of_a_chunk_are_told_at_once_after_a_silence() {
+    let (mut a, mut b) = usual();
+    a.request(1, 0);
+    pump(&mut a, &mut b, || usize::MAX);
+    b.serve(1, 0);
+    b.answer_read(CHUNK_BYTES, 0, BytesMut::new());
+    let mut bytes = b.take_sent();
+    // Half a minute passes until the first record and a little more have come, as over a relay
+    // whose wire carries a few kB/s; the next record takes as long.
+    a.now = a.now + SECOND * 25;
+    let rest = bytes.split_off(READ_BYTES / 3);
+    a.receive(&bytes);
+    let told = |a: &Peer| {
+        let is_progress = |event: &&Event| matches!(event, Event::Progress { .. });
+        a.events.iter().filter(is_progress).count()
+    };
+    assert_eq!(told(&a), 1, "slow is not dead");
+    a.receive(&rest);
+    assert_eq!(told(&a), 1);
     assert!(matches!(a.events.last(), Some(Event::Chunk { .. })));
 }
 
