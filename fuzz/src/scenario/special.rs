@@ -85,13 +85,13 @@ pub(super) fn inherited(dice: &mut Dice, world: &mut World) -> Scenario {
 const SLOWEST_RELAYED: u64 = 16_000;
 
 /// One sharer and a getter or two with wires of 4 to 34 kB/s, as of modems and bad radio.
-pub(super) fn slow(dice: &mut Rng, world: &mut World) -> Scenario {
+pub(super) fn slow(dice: &mut Dice, world: &mut World) -> Scenario {
     *world.counts.entry("slow wires").or_default() += 1;
     let length = 1 + dice.below(600_000);
     let content = file(dice, length);
     let policy = if dice.below(2) == 0 { Policy::Relay } else { Policy::Direct };
     let slowest = if policy == Policy::Relay { SLOWEST_RELAYED } else { 4_000 };
-    let wire = |dice: &mut Rng| Quality {
+    let wire = |dice: &mut Dice| Quality {
         latency: Duration::from_millis(20 + dice.below(300)),
         up_bytes_per_second: slowest + dice.below(34_000 - slowest),
         down_bytes_per_second: slowest + dice.below(34_000 - slowest),
