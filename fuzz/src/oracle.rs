@@ -17,7 +17,7 @@ use towpath_core::manifest::{Entry, What, resolve_link};
 use towpath_core::node::{self, StoreResult};
 use towpath_core::session::preamble::PREAMBLE_BYTES;
 use towpath_core::session::{Command, Event, Role};
-use towpath_core::wire::{Handle, Message, RequestId};
+use towpath_core::wire::{Handle, Message, RequestId, Unavailable};
 
 /// What is known of one peer.
 #[derive(Debug, Default)]
@@ -112,6 +112,12 @@ impl Oracle {
     /// A session tells the node something.
     pub fn came(&mut self, link: LinkId, event: &Event) {
         match event {
+            Event::Message(Message::Unavailable { request, why: Unavailable::Withdrawn }) => {
+                // Whoever withdraws a share answers all its requests like this, one by one.
+                if let Some((key, _)) = self.asked.remove(&(link, *request)) {
+                    self.asked.retain(|(of, _), (asked, _)| *of != link || *asked != key);
+                }
+            }
             Event::Chunk { request, .. } | Event::Message(Message::Unavailable { request, .. }) => {
                 self.asked.remove(&(link, *request));
             }
