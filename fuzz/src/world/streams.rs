@@ -80,11 +80,21 @@ struct Stream {
     dead: bool,
 }
 
+/// Which stream a link of a host has.
+type ByLink = BTreeMap<(usize, LinkId), (StreamId, Side)>;
+
+/// A stream goes. Its link keeps another one: the next process of a host numbers its links anew.
+fn unlink(by_link: &mut ByLink, link: (usize, LinkId), gone: StreamId) {
+    if by_link.get(&link).is_some_and(|(id, _)| *id == gone) {
+        by_link.remove(&link);
+    }
+}
+
 /// All streams.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     all: BTreeMap<StreamId, Stream>,
-    by_link: BTreeMap<(usize, LinkId), (StreamId, Side)>,
+    by_link: ByLink,
     dials: BTreeSet<(usize, u32, LinkId)>,
     next: StreamId,
 }
@@ -264,7 +274,7 @@ impl World {
         if pipe.is_finished() && !parted {
             stream.ends[side].link = None;
             stream.ends[side].closed = true;
-            self.streams.by_link.remove(&(host, link));
+            unlink(&mut self.streams.by_link, (host, link), id);
             self.forget_if_over(id);
             self.input(host, epoch, Work::Session(link, session::Input::Ended(None)))?;
         }
@@ -336,7 +346,7 @@ impl World {
             for end in stream.ends.iter_mut().filter(|end| crashed && end.host == host) {
                 end.closed = true;
                 if let Some(link) = end.link.take() {
-                    self.streams.by_link.remove(&(host, link));
+                    unlink(&mut self.streams.by_link, (host, link), id);
                 }
             }
             for place in [0, 1].map(|side| Place::Host(stream.ends[side].host)) {
@@ -357,7 +367,7 @@ impl World {
         let tell = [tell[0] && comes[0], tell[1] && comes[1]];
         for (end, tell) in stream.ends.iter().zip(tell) {
             let Some(link) = end.link else { continue };
-            self.streams.by_link.remove(&(end.host, link));
+            unlink(&mut self.streams.by_link, (end.host, link), id);
             if tell && !stream.dead {
                 let broken = Happening::Broken(end.host, end.epoch, link);
                 self.plan(self.now + latency, Any::Streams(broken));
