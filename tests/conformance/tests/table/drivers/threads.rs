@@ -28,6 +28,9 @@ mod example;
 
 use example::copy;
 
+/// How long the threads of a stopped peer may hold its files.
+const LETTING_GO: Duration = Duration::from_secs(30);
+
 struct Threads {
     peer: example::Peer,
     files: Arc<copy::Files>,
@@ -142,5 +145,10 @@ impl Drop for Threads {
         {}
         // Wakes the thread that listens, which finds nobody to tell.
         let _ = TcpStream::connect(self.peer.address);
+        // The last of its threads may still hold the files, and with them the lock of the target.
+        let begun = std::time::Instant::now();
+        while Arc::strong_count(&self.files) > 1 && begun.elapsed() < LETTING_GO {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
