@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use towpath_core::crypto::public_key;
-use towpath_core::id::{Instance, LinkId};
+use towpath_benches::relay::{instance, secret};
+use towpath_core::id::LinkId;
 use towpath_core::output::Output;
 use towpath_core::relay::client::{self, Client};
 use towpath_core::relay::frame::SUBPROTOCOL;
@@ -297,16 +297,6 @@ fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     };
     let end = head + usize::try_from(length).ok()?;
     (bytes.len() >= end).then(|| (&bytes[head..end], &bytes[end..]))
-}
-
-fn secret(number: usize) -> [u8; 32] {
-    let mut key = [1; 32];
-    key[..8].copy_from_slice(&(number as u64).to_be_bytes());
-    key
-}
-
-fn instance(index: usize) -> Instance {
-    Instance { peer: public_key(&secret(index)), number: index as u64 }
 }
 
 /// Where a tracker listens, from its URL.

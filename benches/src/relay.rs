@@ -155,12 +155,16 @@ impl Relay {
     }
 }
 
-fn secret(number: usize) -> [u8; 32] {
+/// A key of its own for each number.
+#[must_use]
+pub fn secret(number: usize) -> [u8; 32] {
     let mut key = [1; 32];
     key[..8].copy_from_slice(&(number as u64).to_be_bytes());
     key
 }
 
-fn instance(index: usize) -> Instance {
+/// The client of this number: the one that has its key.
+#[must_use]
+pub fn instance(index: usize) -> Instance {
     Instance { peer: public_key(&secret(index)), number: index as u64 }
 }

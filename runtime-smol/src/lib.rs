@@ -34,6 +34,7 @@ use futures_channel::mpsc;
 use smol::Async;
 use towpath_core::id::Instance;
 use towpath_core::node::Input;
+use towpath_runtime::limits::MAX_WAITING_STREAMS;
 use towpath_runtime::peer::Parts;
 
 pub use towpath_runtime::peer::{Commands, Events, PeerConfig};
@@ -69,7 +70,7 @@ impl Peer {
         let listen_addr = parts.listener.local_addr()?;
         let listener = Async::new(parts.listener)?;
         let (clock, tracker) = (commands.clock(), parts.tracker);
-        let (to_node, came) = mpsc::unbounded();
+        let (to_node, came) = mpsc::channel(MAX_WAITING_STREAMS);
         let services = [
             spawn(listen::run(listener, to_node)),
             spawn(tracker::run(commands.clone(), tracker.clone(), parts.calls)),

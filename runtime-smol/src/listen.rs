@@ -2,22 +2,23 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use futures_channel::mpsc::UnboundedSender;
+use futures_channel::mpsc::Sender;
+use futures_util::SinkExt;
 use smol::{Async, Timer};
 use towpath_runtime::limits::LISTEN_REST;
 use towpath_runtime::listen::canonical;
 
-/// Hands each stream that comes in to the node's task.
+/// Hands each stream that comes in to the node's task, as fast as that takes them.
 pub(crate) async fn run(
     listener: Async<TcpListener>,
-    node: UnboundedSender<(Async<TcpStream>, SocketAddr)>,
+    mut node: Sender<(Async<TcpStream>, SocketAddr)>,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
                 let came = (stream, canonical(from));
                 let is_set = came.0.get_ref().set_nodelay(true).is_ok();
-                if is_set && node.unbounded_send(came).is_err() {
+                if is_set && node.send(came).await.is_err() {
                     return;
                 }
             }
@@ -42,7 +43,7 @@ mod tests {
         smol::block_on(async {
             let listener = Async::new(bind(None).unwrap()).unwrap();
             let at = listener.get_ref().local_addr().unwrap();
-            let (node, mut came) = mpsc::unbounded();
+            let (node, mut came) = mpsc::channel(0);
             let _task = smol::spawn(run(listener, node));
             let mut hosts = vec!["127.0.0.1"];
             hosts.extend(at.is_ipv6().then_some("::1"));

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use futures_channel::mpsc::UnboundedReceiver;
+use futures_channel::mpsc::{Receiver, UnboundedReceiver};
 use futures_util::StreamExt;
 use smol::Async;
 use smol::future::FutureExt;
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     mut driver: Driver<Async<TcpStream>, Task>,
     clock: Clock,
     mut words: UnboundedReceiver<Word>,
-    mut came: UnboundedReceiver<(Async<TcpStream>, SocketAddr)>,
+    mut came: Receiver<(Async<TcpStream>, SocketAddr)>,
     tasks: Tasks,
 ) {
     let mut alarm = Alarm::new(clock);

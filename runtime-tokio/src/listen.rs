@@ -2,19 +2,20 @@
 
 use std::net::SocketAddr;
 
-use futures_channel::mpsc::UnboundedSender;
+use futures_channel::mpsc::Sender;
+use futures_util::SinkExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 use towpath_runtime::limits::LISTEN_REST;
 use towpath_runtime::listen::canonical;
 
-/// Hands each stream that comes in to the node's task.
-pub(crate) async fn run(listener: TcpListener, node: UnboundedSender<(TcpStream, SocketAddr)>) {
+/// Hands each stream that comes in to the node's task, as fast as that takes them.
+pub(crate) async fn run(listener: TcpListener, mut node: Sender<(TcpStream, SocketAddr)>) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
                 let came = (stream, canonical(from));
-                if came.0.set_nodelay(true).is_ok() && node.unbounded_send(came).is_err() {
+                if came.0.set_nodelay(true).is_ok() && node.send(came).await.is_err() {
                     return;
                 }
             }
@@ -38,7 +39,7 @@ mod tests {
     async fn without_an_address_both_families_come_in_under_their_own_addresses() {
         let listener = TcpListener::from_std(bind(None).unwrap()).unwrap();
         let at = listener.local_addr().unwrap();
-        let (node, mut came) = mpsc::unbounded();
+        let (node, mut came) = mpsc::channel(0);
         tokio::spawn(run(listener, node));
         let mut hosts = vec!["127.0.0.1"];
         hosts.extend(at.is_ipv6().then_some("::1"));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use futures_channel::mpsc::UnboundedReceiver;
+use futures_channel::mpsc::{Receiver, UnboundedReceiver};
 use futures_util::StreamExt;
 use tokio::net::TcpStream;
 use tokio::{select, time};
@@ -27,7 +27,7 @@ pub(crate) async fn run(
     mut driver: Driver<TcpStream, Task>,
     clock: Clock,
     mut words: UnboundedReceiver<Word>,
-    mut came: UnboundedReceiver<(TcpStream, SocketAddr)>,
+    mut came: Receiver<(TcpStream, SocketAddr)>,
     tasks: Tasks,
 ) {
     let mut alarm = Alarm::new(clock);

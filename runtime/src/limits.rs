@@ -31,6 +31,8 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 pub const MAX_HEADERS: usize = 100;
 /// Streams that the kernel holds until we take them.
 pub const LISTEN_BACKLOG: i32 = 256;
+/// Streams that we took and the node has not looked at yet; the others wait in the kernel.
+pub const MAX_WAITING_STREAMS: usize = 16;
 /// How long to leave the kernel alone when it has no socket left for us.
 pub const LISTEN_REST: Duration = Duration::from_millis(100);
 /// What one read of the WebSocket takes at most, and what is gathered before one write: two whole

@@ -7,7 +7,7 @@ use towpath_core::time::Instant;
 use towpath_core::tracker_api::{CallError, Request};
 
 use super::{Happening, Place, Plant, World};
-use crate::peer::{Peer, Work};
+use crate::peer::{Effect, Peer, Work};
 
 /// How long an HTTP call waits for its answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,6 +99,17 @@ impl World {
         let deadline = peer.deadline();
         let effects = std::mem::take(&mut peer.effects);
         self.watch.look(&mut peer.oracle).map_err(|why| format!("host {host} {why}"))?;
+        self.carry_out(host, effects, deadline)?;
+        self.check(host)
+    }
+
+    /// Does what a peer or an adversary wants, and plans its next tick.
+    pub(super) fn carry_out(
+        &mut self,
+        host: usize,
+        effects: Vec<Effect>,
+        deadline: Instant,
+    ) -> Result<(), String> {
         let epoch = self.hosts[host].epoch;
         for effect in effects {
             if self.hosts[host].epoch != epoch {
@@ -110,7 +121,7 @@ impl World {
         if self.hosts[host].epoch == epoch {
             self.plan_tick(host, deadline);
         }
-        self.check(host)
+        Ok(())
     }
 
     /// Plans the next tick of a host, whose clock will show its deadline, unless an earlier one is

@@ -95,20 +95,10 @@ impl World {
         if let Some(complaint) = fiend.complaint.take() {
             return Err(format!("adversary {host}: {complaint}"));
         }
-        let epoch = self.hosts[host].epoch;
         for what in counts {
             self.count(what);
         }
-        for effect in effects {
-            if self.hosts[host].epoch != epoch {
-                break;
-            }
-            self.effect(host, epoch, effect)?;
-        }
-        if self.hosts[host].epoch == epoch {
-            self.plan_tick(host, deadline);
-        }
-        Ok(())
+        self.carry_out(host, effects, deadline)
     }
 
     /// Whether somebody with this key is an adversary.

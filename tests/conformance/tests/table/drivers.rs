@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use towpath_core::id::{ContentKey, Descriptor};
 use towpath_core::node::{Event, Input};
+use towpath_runtime::pool::Content;
 use towpath_store::{Source, Target};
 
 /// The number of the only share or download of a peer.
@@ -20,6 +21,17 @@ pub(crate) enum Files {
     Source(Arc<Source>),
     Target(Arc<Target>),
     Pipe(Descriptor, File),
+}
+
+impl Files {
+    /// The same, for the pool of a runtime.
+    fn content(self) -> Content {
+        match self {
+            Self::Source(source) => Content::Source(source),
+            Self::Target(target) => Content::Target(target),
+            Self::Pipe(descriptor, file) => Content::Ordered { descriptor, writer: Box::new(file) },
+        }
+    }
 }
 
 /// What a peer starts with.
@@ -78,15 +90,7 @@ impl Peer for towpath_tokio::Peer {
     }
 
     fn register(&self, files: Files) {
-        let content = match files {
-            Files::Source(source) => towpath_tokio::Content::Source(source),
-            Files::Target(target) => towpath_tokio::Content::Target(target),
-            Files::Pipe(descriptor, file) => {
-                let writer = Box::new(file);
-                towpath_tokio::Content::Ordered { descriptor, writer }
-            }
-        };
-        self.commands().register(KEY, content).expect("no thread is needed");
+        self.commands().register(KEY, files.content()).expect("no thread is needed");
     }
 
     fn event(&mut self, within: Duration) -> Option<Event> {
@@ -122,15 +126,7 @@ impl Peer for towpath_smol::Peer {
     }
 
     fn register(&self, files: Files) {
-        let content = match files {
-            Files::Source(source) => towpath_smol::Content::Source(source),
-            Files::Target(target) => towpath_smol::Content::Target(target),
-            Files::Pipe(descriptor, file) => {
-                let writer = Box::new(file);
-                towpath_smol::Content::Ordered { descriptor, writer }
-            }
-        };
-        self.commands().register(KEY, content).expect("no thread is needed");
+        self.commands().register(KEY, files.content()).expect("no thread is needed");
     }
 
     fn event(&mut self, within: Duration) -> Option<Event> {
