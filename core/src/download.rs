@@ -22,8 +22,9 @@
 //! # The end ([`asking`]; P21 to P23)
 //! A peer for which nothing is left may be asked for a chunk that another one was asked for, if it
 //! is likely to bring it sooner: the last of the longest queue. What arrives first cancels the
-//! other. And a chunk that was asked of a peer that has everything moves to another one that has it
-//! now and is nearer (P26).
+//! other. Whoever says nothing makes way for an idle one sooner than it is called silent otherwise
+//! (P22b). And a chunk that was asked of a peer that has everything moves to another one that has
+//! it now and is nearer (P26).
 //!
 //! # Blame ([`peers`]; P15 to P20)
 //! A false chunk drops its sender. A peer silent for [`REQUEST_TIMEOUT`] loses its requests and
@@ -172,6 +173,8 @@ pub struct Download {
     /// Bytes of the chunks that came lately: rises at once, sinks slowly.
     recent_bytes: Option<u64>,
     allowed: bool,
+    /// Since when.
+    allowed_at: Instant,
     /// The common limits kept a peer from being asked.
     blocked: bool,
     fill: Fill,
@@ -249,6 +252,7 @@ impl Download {
             mean_bytes: CHUNK_BYTES as u64,
             recent_bytes: None,
             allowed: true,
+            allowed_at: now,
             blocked: false,
             fill: Fill::Nobody,
             deadlines: Deadlines::default(),
@@ -287,6 +291,9 @@ impl Download {
                 self.recent_bytes = None;
             }
             Input::Allowed(allowed) => {
+                if allowed && !self.allowed {
+                    self.allowed_at = self.now;
+                }
                 self.allowed = allowed;
                 self.fill = Fill::All;
             }

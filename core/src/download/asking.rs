@@ -3,13 +3,14 @@
 use core::cmp::Reverse;
 
 use super::peers::{Has, Request};
-use super::{Download, Fill, Order, Transmit, Wake};
+use super::{Download, Fill, Flight, Order, Transmit, Wake};
 use crate::id::LinkId;
 use crate::limits::{
-    ENDGAME_COPIES_DIVISOR, ENDGAME_INTERVAL, MAX_ENDGAME_COPIES, MAX_OUTSTANDING_BYTES,
-    REQUEST_TIMEOUT, STORE_BACKLOG_BYTES, UNKNOWN_CHUNK_TIME,
+    ENDGAME_COPIES_DIVISOR, ENDGAME_INTERVAL, ENDGAME_PATIENCE, MAX_ENDGAME_COPIES,
+    MAX_OUTSTANDING_BYTES, REQUEST_TIMEOUT, STORE_BACKLOG_BYTES, UNKNOWN_CHUNK_TIME,
 };
 use crate::output::Output;
+use crate::time::Instant;
 
 impl Download {
     /// Asks whoever has room after this input.
@@ -50,6 +51,8 @@ impl Download {
                 self.copies += 1;
                 self.copies_made += 1;
                 self.request(link, chunk, true);
+            } else if let Some(silent) = self.pick_silent(link) {
+                self.silent(silent);
             } else {
                 return;
             }
@@ -118,6 +121,40 @@ impl Download {
         None
     }
 
+    /// A peer that has been silent while this one is idle, and must make way for it: keys are free,
+    /// and a crowd that says nothing must not hold the last chunks for long.
+    // spec P22b
+    fn pick_silent(&mut self, link: LinkId) -> Option<LinkId> {
+        let me = self.peers.get(&link)?;
+        let mut soonest = Instant::NEVER;
+        for (other, peer) in &self.peers {
+            if *other == link || peer.requests.is_empty() || me.strikes > peer.strikes {
+                continue;
+            }
+            let since = peer.progress_at.max(self.allowed_at);
+            let at = since + ENDGAME_PATIENCE.saturating_mul(peer.strikes + 1);
+            if at > self.now {
+                soonest = soonest.min(at);
+                continue;
+            }
+            let helps = |chunk: u64| {
+                let flight = self.flights.get(&chunk).filter(|flight| flight.storing == 0);
+                let asked = |flight: &Flight| flight.askers.iter().any(|(asked, _)| *asked == link);
+                me.offers(chunk) && flight.is_some_and(|flight| !asked(flight))
+            };
+            if peer.requests.values().any(|request| helps(request.chunk)) {
+                return Some(*other);
+            }
+        }
+        let soonest = soonest.max(self.now + ENDGAME_INTERVAL);
+        if soonest != Instant::NEVER
+            && self.deadlines.get(&Wake::Endgame).is_none_or(|planned| planned > soonest)
+        {
+            self.deadlines.set(Wake::Endgame, soonest);
+        }
+        None
+    }
+
     // spec P21
     fn is_asked_once(&self, chunk: u64) -> bool {
         let flight = self.flights.get(&chunk);
@@ -158,7 +195,7 @@ impl Download {
         let peer = self.peers.get_mut(&link)?;
         let request = peer.requests.remove(&number)?;
         let silent_at = match peer.requests.is_empty() {
-            true => crate::time::Instant::NEVER,
+            true => Instant::NEVER,
             false if cancel => peer.progress_at + REQUEST_TIMEOUT,
             false => self.now + REQUEST_TIMEOUT,
         };

@@ -239,13 +239,16 @@ impl Download {
         while let Some(peer) = self.peers.get(&link) {
             let Some(number) = peer.requests.keys().next().copied() else { break };
             if let Some(request) = self.end_request(link, number, cancel) {
+                // A second asker that brings nothing wastes nothing.
+                self.copies_made -= u64::from(request.copy);
                 self.release(request.chunk);
             }
         }
     }
 
-    /// Nothing of what the peer was asked made any progress for [`REQUEST_TIMEOUT`].
-    // spec P16
+    /// Nothing of what the peer was asked made any progress for [`REQUEST_TIMEOUT`], or for less if
+    /// somebody idle can bring it.
+    // spec P16 and P22b
     pub(super) fn silent(&mut self, link: LinkId) {
         let Some(peer) = self.peers.get(&link) else { return };
         if !self.allowed && self.now < peer.progress_at + LIMITED_REQUEST_TIMEOUT {

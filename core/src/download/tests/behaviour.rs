@@ -304,6 +304,59 @@ fn the_last_chunk_of_a_peer_that_hangs_is_asked_of_another_and_cancelled() {
     assert_eq!(events, [Event::Got(0), Event::Complete]);
 }
 
+// Spec P22b
+#[test]
+fn a_crowd_that_says_nothing_does_not_hold_the_last_chunk_for_long() {
+    let crowd = 40;
+    let honest = LinkId(crowd);
+    let mut hand = Hand::new(1, Order::Rarest);
+    let mut asked = Vec::new();
+    for link in 0..=crowd {
+        asked.extend(hand.join(LinkId(link)));
+    }
+    let mut seconds = 0;
+    while !asked.contains(&(honest.0, 0)) {
+        hand.pass(1);
+        seconds += 1;
+        asked.extend(hand.requests(Input::Tick));
+        assert!(hand.download.flights[&0].askers.len() <= 2);
+        assert!(seconds < 120, "the last one is not asked");
+    }
+    // Everybody else has had its turn, two at a time, once.
+    assert_eq!(asked.len() as u64, crowd + 1);
+    assert!(seconds >= 19 * 5, "{seconds} s");
+    let (_, events) = hand.put(Input::Arrived(honest, 0, CHUNK_BYTES));
+    assert_eq!(events, []);
+    assert_eq!(hand.put(Input::Stored(honest, 0)).1, [Event::Got(0), Event::Complete]);
+}
+
+// Spec P22b
+#[test]
+fn nobody_makes_way_while_something_comes_or_our_own_limit_holds_requests_back() {
+    let mut hand = Hand::new(1, Order::Rarest);
+    let mut requests = hand.join(ONE);
+    requests.extend(hand.join(TWO));
+    hand.pass(2);
+    requests.extend(hand.requests(Input::Tick));
+    assert_eq!(requests, [(1, 0), (2, 0)]);
+    hand.join(LinkId(3));
+    for _ in 0..10 {
+        hand.pass(4);
+        hand.put(Input::Progress(ONE, 0));
+        assert_eq!(hand.put(Input::Progress(TWO, 0)).0, []);
+    }
+    hand.put(Input::Allowed(false));
+    hand.pass(20);
+    assert_eq!(hand.put(Input::Allowed(true)).0, []);
+    hand.pass(4);
+    assert_eq!(hand.put(Input::Tick).0, []);
+    hand.pass(1);
+    assert_eq!(
+        hand.put(Input::Tick).0,
+        [Transmit::Cancel(ONE, 0), Transmit::Request(LinkId(3), 0)]
+    );
+}
+
 // Spec P13
 #[test]
 fn a_slow_disk_stops_the_requests() {
