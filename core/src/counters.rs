@@ -24,3 +24,18 @@ impl Counters {
         self.0.iter().map(|(reason, count)| (*reason, *count))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_by_itself() {
+        let mut counters = Counters::default();
+        counters.count("stale");
+        counters.count("odd");
+        counters.count("stale");
+        assert_eq!((counters.get("stale"), counters.get("odd"), counters.get("never")), (2, 1, 0));
+        assert!(counters.iter().eq([("odd", 1), ("stale", 2)]));
+    }
+}

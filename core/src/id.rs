@@ -260,5 +260,14 @@ mod tests {
         assert_eq!(what.locator(None).0, what.id().0);
     }
 
+    #[test]
+    fn people_see_eight_digits_of_a_key_and_nothing_of_a_secret() {
+        let peer = PeerId([0xA5; 32]);
+        assert_eq!((&*peer.short(), &*format!("{peer:?}")), ("a5a5a5a5", "PeerId(a5a5a5a5)"));
+        assert_eq!(format!("{:?}", Secret::new([0xA5; 32])), "Secret(..)");
+        assert_ne!(Secret::new([0xA5; 32]), Secret::PUBLIC);
+    }
+
+    use alloc::format;
     use alloc::string::ToString;
 }

@@ -66,7 +66,7 @@ impl Download {
 
     /// Whether the limits of all peers together allow one more request.
     // spec P13
-    fn has_room(&self, bytes: u64) -> bool {
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
         let outstanding = self.requested_bytes + self.storing_bytes;
         let fits = outstanding == 0 || outstanding + bytes <= MAX_OUTSTANDING_BYTES;
         fits && self.storing_bytes <= STORE_BACKLOG_BYTES.max(self.requested_bytes)

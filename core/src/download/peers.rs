@@ -55,7 +55,7 @@ pub(super) struct Request {
 }
 
 impl Peer {
-    fn new(now: Instant, chunks: u64) -> Self {
+    pub(super) fn new(now: Instant, chunks: u64) -> Self {
         Self {
             has: Has::Some(ChunkSet::empty(chunks), 0, View::default()),
             lacking: BTreeSet::new(),

@@ -194,4 +194,77 @@ mod tests {
         assert!(pipeline.window(16 * 1024) >= 128);
         assert_eq!(pipeline.window(1), MAX_INCOMING_REQUESTS);
     }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn rate_and_delay_tell_how_long_so_many_chunks_take() {
+        let mut pipeline = Pipeline::default();
+        assert_eq!(pipeline.time_for(1), None, "nothing is known yet");
+        let marks = [pipeline.ask(at(0), 0, CHUNK), pipeline.ask(at(0), 1, CHUNK)];
+        pipeline.arrived(at(10), marks[0]);
+        assert_eq!(pipeline.rate(), 100 * 1_000_000_000);
+        pipeline.arrived(at(16), marks[1]);
+        assert_eq!(pipeline.rate(), 125 * 1_000_000_000, "two in 16 ms");
+        assert_eq!(pipeline.time_for(5), Some(40_000_000));
+        assert_eq!(pipeline.time_for(1), Some(10_000_000), "no less than the delay");
+        pipeline.forget();
+        assert_eq!((pipeline.time_for(1), pipeline.delivered), (None, 2));
+    }
+
+    #[test]
+    fn a_rate_lives_for_one_to_two_periods_and_longer_on_a_far_path() {
+        for (delay, period) in [(None, 1_000), (Some(1_000_000_000), 8_000)] {
+            let mut pipeline = Pipeline { delay, ..Pipeline::default() };
+            pipeline.rate_sample(at(0), 9);
+            pipeline.rate_sample(at(period - 1), 5);
+            assert_eq!(pipeline.rates, [9, 0], "the best of a period");
+            pipeline.rate_sample(at(period), 5);
+            assert_eq!(pipeline.rates, [5, 9], "and of the one before");
+            pipeline.rate_sample(at(3 * period - 1), 4);
+            assert_eq!(pipeline.rates, [4, 5]);
+            pipeline.rate_sample(at(5 * period - 1), 1);
+            assert_eq!(pipeline.rates, [1, 0], "after a pause nothing is left");
+        }
+    }
+
+    #[test]
+    fn a_delay_that_is_not_seen_again_is_measured_with_a_quarter_of_the_window() {
+        let millis = 1_000_000;
+        for (least, lifetime) in [(20, 10_000), (1_000, 32_000)] {
+            let mut pipeline = Pipeline::default();
+            pipeline.delay_sample(at(0), least * millis, false);
+            pipeline.delay_sample(at(5), least * millis, false);
+            pipeline.delay_sample(at(5 + lifetime), (least + 1) * millis, false);
+            assert!(!pipeline.probing, "it lives that long");
+            let full = pipeline.window(CHUNK);
+            pipeline.delay_sample(at(6 + lifetime), (least + 1) * millis, false);
+            assert!(pipeline.probing);
+            let short = (full / 4).max(2);
+            assert_eq!(pipeline.window(CHUNK), short);
+            assert!(pipeline.ask(at(9), short - 1, CHUNK).probe);
+            assert!(!pipeline.ask(at(9), short, CHUNK).probe, "it waits behind others");
+            pipeline.delay_sample(at(7 + lifetime), (least + 9) * millis, true);
+            assert_eq!((pipeline.delay, pipeline.probing), (Some((least + 9) * millis), false));
+            assert!(!pipeline.ask(at(9), 0, CHUNK).probe);
+        }
+    }
+
+    #[test]
+    fn a_window_is_twice_the_product_and_something_to_spare() {
+        let window = |rate: u64, delay_millis: u64, chunk_bytes| {
+            let delay = Some(delay_millis * 1_000_000);
+            let rates = [rate * 1_000_000_000, 0];
+            Pipeline { delay, rates, ..Pipeline::default() }.window(chunk_bytes)
+        };
+        assert_eq!(window(400, 100, CHUNK), 80 + 4, "half of the least");
+        assert_eq!(window(10, 100, CHUNK), 2 + 6, "filled up to the least");
+        assert_eq!(window(1, 100, CHUNK), 2 + 2, "no more than two seconds bring");
+        assert_eq!(window(400, 100, CHUNK / 4), 80 + 16);
+        assert_eq!(window(400, 100, 0), 80 + 800, "again: what two seconds bring");
+        assert_eq!(window(6_000, 300, 0), 1_024, "and no more than a peer takes");
+        assert_eq!(Pipeline::default().window(CHUNK), 1, "an unknown peer brings nothing in time");
+    }
 }

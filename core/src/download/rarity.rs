@@ -234,3 +234,6 @@ impl View {
         self.best = found.into_iter().collect();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -217,4 +217,16 @@ mod tests {
         assert!(once.0.is_none());
         assert!(once.try_fill_bytes(&mut bytes).is_err());
     }
+
+    #[test]
+    fn every_primitive_is_what_the_name_of_the_handshake_says() {
+        let (dh, hash) = (X25519::default(), Sha(Sha256::new()));
+        assert_eq!((dh.name(), dh.pub_len(), dh.priv_len()), ("25519", 32, 32));
+        assert_eq!((hash.name(), hash.block_len(), hash.hash_len()), ("SHA256", 64, 32));
+        let cipher = |suite| Aead { suite, key: None }.name();
+        assert_eq!((cipher(Suite::AesGcm), cipher(Suite::ChaChaPoly)), ("AESGCM", "ChaChaPoly"));
+        let resolver = Resolver { suite: Suite::AesGcm, ephemeral: [7; 32] };
+        assert!(resolver.resolve_dh(&DHChoice::Curve448).is_none());
+        assert!(resolver.resolve_hash(&HashChoice::SHA512).is_none());
+    }
 }

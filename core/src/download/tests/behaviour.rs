@@ -5,22 +5,22 @@ use alloc::vec;
 use super::*;
 use crate::rng::Rng;
 
-const ONE: LinkId = LinkId(1);
-const TWO: LinkId = LinkId(2);
+pub(super) const ONE: LinkId = LinkId(1);
+pub(super) const TWO: LinkId = LinkId(2);
 
 /// A download under a test's own hand.
-struct Hand {
-    download: Download,
-    now: Instant,
+pub(super) struct Hand {
+    pub(super) download: Download,
+    pub(super) now: Instant,
 }
 
 impl Hand {
-    fn new(chunks: u64, order: Order) -> Self {
+    pub(super) fn new(chunks: u64, order: Order) -> Self {
         let download = Download::beginning_at(Instant::ZERO, 0, config(chunks, order));
         Self { download, now: Instant::ZERO }
     }
 
-    fn put(&mut self, input: Input) -> (Vec<Transmit>, Vec<Event>) {
+    pub(super) fn put(&mut self, input: Input) -> (Vec<Transmit>, Vec<Event>) {
         self.download.handle_input(self.now, input);
         let (mut transmits, mut events) = (Vec::new(), Vec::new());
         loop {
@@ -32,7 +32,7 @@ impl Hand {
         }
     }
 
-    fn requests(&mut self, input: Input) -> Vec<(u64, u64)> {
+    pub(super) fn requests(&mut self, input: Input) -> Vec<(u64, u64)> {
         let requests = self.put(input).0.into_iter();
         requests
             .filter_map(|transmit| match transmit {
@@ -42,19 +42,19 @@ impl Hand {
             .collect()
     }
 
-    fn join(&mut self, link: LinkId) -> Vec<(u64, u64)> {
+    pub(super) fn join(&mut self, link: LinkId) -> Vec<(u64, u64)> {
         self.put(Input::PeerJoined(link));
         self.requests(Input::PeerHasAll(link))
     }
 
     /// A seeder that has proven itself with this chunk, which it was asked for.
-    fn prove(&mut self, link: LinkId, chunk: u64) -> Vec<(u64, u64)> {
+    pub(super) fn prove(&mut self, link: LinkId, chunk: u64) -> Vec<(u64, u64)> {
         self.now = self.now + Duration::from_millis(10);
         self.put(Input::Arrived(link, chunk, CHUNK_BYTES));
         self.requests(Input::Stored(link, chunk))
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub(super) fn pass(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
     }
 }
