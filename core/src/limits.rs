@@ -306,6 +306,17 @@ pub const RELAY_WINDOW_CHECK: Duration = Duration::from_secs(5);
 /// Bytes that hub or client hand to one socket before it has taken some: one write's worth, so that
 /// turns and control frames are decided in the machine and not in a queue behind it.
 pub const RELAY_BACKLOG_BYTES: usize = 512 * 1024;
+/// No more than the socket takes in this time, so that a sign of life, a call or a handshake is
+/// never behind much; 512 KiB are reached at 2 MB/s.
+pub const RELAY_BACKLOG_TIME: Duration = Duration::from_millis(250);
+/// But so much however slow it is: a few packets.
+pub const RELAY_BACKLOG_MIN_BYTES: usize = 4 * 1024;
+/// And so much until it is known: a fast socket has the most after the first [`PACE_PERIOD`].
+pub const RELAY_BACKLOG_START_BYTES: usize = 8 * 1024;
+/// A data frame is at most this part of what may wait for its socket.
+pub const RELAY_FRAMES_IN_BACKLOG: usize = 2;
+/// How long is looked at a socket before what may wait for it is set anew.
+pub const PACE_PERIOD: Duration = Duration::from_millis(250);
 /// Bytes of control frames that may go to a socket beyond the backlog.
 pub const RELAY_CONTROL_BACKLOG_BYTES: usize = 64 * 1024;
 /// What a circuit may send in one turn when its socket is backed up: one full frame.
@@ -314,7 +325,7 @@ pub const RELAY_TURN_BYTES: usize = MAX_RELAY_PAYLOAD_BYTES + 5;
 pub const MAX_RELAY_CONTROL_QUEUE: usize = 4_096;
 /// Bytes of all circuits of a client that wait for its socket.
 pub const RELAY_CLIENT_POOL_BYTES: usize = 2 * 1024 * 1024;
-/// What each circuit of a client may have waiting even if there are very many.
+/// What each circuit of a client may have waiting even if there are very many, or the wire is slow.
 pub const RELAY_CLIENT_SHARE_MIN_BYTES: usize = 32 * 1024;
 /// A session is told of room in pieces of at least this size, so that frames do not become tiny.
 pub const RELAY_WRITABLE_STEP_BYTES: usize = 16 * 1024;

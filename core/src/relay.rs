@@ -13,6 +13,7 @@ pub mod client;
 mod flights;
 pub mod frame;
 pub mod hub;
+mod pace;
 mod seal;
 #[cfg(test)]
 mod tests;

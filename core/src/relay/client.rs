@@ -18,7 +18,8 @@
 //! For each circuit the machine tells the session how much it may hand in (`Writable`): as much as
 //! the receiver's window, the hub's window and the circuit's share of what may wait for our socket
 //! allow. It cuts what comes into frames, circuits in turns, control frames first, and hands the
-//! driver no more than [`RELAY_BACKLOG_BYTES`] that the socket has not taken. What the session
+//! driver no more than the socket takes in a moment (`RELAY_BACKLOG_TIME`); the frames of a slow
+//! wire are short. What the session
 //! consumes becomes credit for the other side; the window behind it grows with the bandwidth-delay
 //! product.
 
@@ -41,8 +42,7 @@ use crate::crypto::noise::Handshake;
 use crate::deadlines::Deadlines;
 use crate::id::{Instance, LinkId, PeerId};
 use crate::limits::{
-    RELAY_BACKLOG_BYTES, RELAY_BACKOFF_MAX, RELAY_BACKOFF_MIN, RELAY_CONNECT_TIMEOUT, RELAY_LINGER,
-    RELAY_LOGIN_TIMEOUT,
+    RELAY_BACKOFF_MAX, RELAY_BACKOFF_MIN, RELAY_CONNECT_TIMEOUT, RELAY_LINGER, RELAY_LOGIN_TIMEOUT,
 };
 use crate::output::Output;
 use crate::path::DialError;
@@ -532,13 +532,8 @@ impl Client {
 
     /// Hands a message to the driver.
     fn send(&mut self, message: Bytes, what: Option<(u32, usize)>) {
-        self.flights.push(message.len(), what);
+        self.flights.push(self.now, message.len(), what);
         self.transmit(Transmit::Send { message });
-    }
-
-    /// Bytes that the driver may get now.
-    const fn room_bytes(&self) -> usize {
-        RELAY_BACKLOG_BYTES.saturating_sub(self.flights.unconfirmed_bytes())
     }
 }
 

@@ -1,9 +1,14 @@
 //! Messages that were handed to the driver and that its socket has not taken yet.
 //!
 //! Hub and client keep their number of bytes small, so that what waits can still be put into
-//! another order; and they learn here which message the socket has taken.
+//! another order ([`Pace`]); and they learn here which message the socket has taken.
 
 use alloc::collections::VecDeque;
+
+use super::pace::Pace;
+use crate::limits::{MAX_RELAY_PAYLOAD_BYTES, RELAY_FRAMES_IN_BACKLOG};
+use crate::relay::frame::DATA_HEADER_BYTES;
+use crate::time::Instant;
 
 /// A queue that has grown beyond so many messages gives its memory back when it is empty.
 const KEEP_MESSAGES: usize = 64;
@@ -14,17 +19,21 @@ const KEEP_MESSAGES: usize = 64;
 pub(super) struct Flights<T> {
     queue: VecDeque<(usize, T)>,
     unconfirmed_bytes: usize,
+    pace: Pace,
 }
 
 impl<T> Default for Flights<T> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), unconfirmed_bytes: 0 }
+        Self { queue: VecDeque::new(), unconfirmed_bytes: 0, pace: Pace::new() }
     }
 }
 
 impl<T> Flights<T> {
     /// One more message of `bytes` bytes.
-    pub(super) fn push(&mut self, bytes: usize, what: T) {
+    pub(super) fn push(&mut self, now: Instant, bytes: usize, what: T) {
+        if self.unconfirmed_bytes == 0 {
+            self.pace.begin(now);
+        }
         self.queue.push_back((bytes, what));
         self.unconfirmed_bytes += bytes;
     }
@@ -32,6 +41,34 @@ impl<T> Flights<T> {
     /// Bytes that the socket has not taken yet.
     pub(super) const fn unconfirmed_bytes(&self) -> usize {
         self.unconfirmed_bytes
+    }
+
+    // spec R27b
+    /// Data that may still be handed over: beyond that it would wait for longer than
+    /// [`RELAY_BACKLOG_TIME`](crate::limits::RELAY_BACKLOG_TIME).
+    pub(super) const fn room_bytes(&self) -> usize {
+        self.pace.bytes().saturating_sub(self.unconfirmed_bytes)
+    }
+
+    /// What may wait in all.
+    pub(super) const fn backlog_bytes(&self) -> usize {
+        self.pace.bytes()
+    }
+
+    /// The longest payload of a data frame, so that none takes the socket for long.
+    pub(super) fn payload_bytes(&self) -> usize {
+        (self.pace.bytes() / RELAY_FRAMES_IN_BACKLOG - DATA_HEADER_BYTES)
+            .min(MAX_RELAY_PAYLOAD_BYTES)
+    }
+
+    /// What a circuit may send in one turn: a frame.
+    pub(super) fn turn_bytes(&self) -> usize {
+        self.payload_bytes() + DATA_HEADER_BYTES
+    }
+
+    /// The socket has taken `bytes`, which are now to be confirmed.
+    pub(super) fn took(&mut self, now: Instant, bytes: usize) {
+        self.pace.took(now, bytes, self.unconfirmed_bytes.saturating_sub(bytes));
     }
 
     /// The socket has taken `bytes` more. Answers one message that it has wholly taken, if there is
@@ -71,8 +108,8 @@ mod tests {
     #[test]
     fn messages_are_confirmed_in_order_and_whole() {
         let mut flights = Flights::default();
-        flights.push(10, 'a');
-        flights.push(5, 'b');
+        flights.push(Instant::ZERO, 10, 'a');
+        flights.push(Instant::ZERO, 5, 'b');
         let mut bytes = 9;
         assert_eq!(flights.confirm(&mut bytes), None);
         assert_eq!(flights.unconfirmed_bytes(), 6);

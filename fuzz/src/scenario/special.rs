@@ -79,12 +79,12 @@ pub(super) fn inherited(dice: &mut Dice, world: &mut World) -> Scenario {
     Scenario { sort: Sort::Inherited, sharers: 1, must_finish, faults, begun, mended_at }
 }
 
-/// The slowest wires that carry a link through the relay. A frame of the relay has 64 KiB and is
-/// passed on whole, and the circuits of a host wait for each other: below this, a link may take a
-/// wait for a death.
-const SLOWEST_RELAYED: u64 = 16_000;
+/// The slowest wires that carry links through the relay. What waits before a socket is 4 KiB at
+/// least, once at the host and once at the hub, so that the two round trips of a handshake take
+/// longer than its 5 s on wires below this while others use them.
+const SLOWEST_RELAYED: u64 = 2_000;
 
-/// One sharer and a getter or two with wires of 4 to 34 kB/s, as of modems and bad radio.
+/// One sharer and a getter or two with wires of 2 to 34 kB/s, as of modems and bad radio.
 pub(super) fn slow(dice: &mut Dice, world: &mut World) -> Scenario {
     *world.counts.entry("slow wires").or_default() += 1;
     let length = 1 + dice.below(600_000);

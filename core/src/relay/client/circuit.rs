@@ -11,7 +11,7 @@ use crate::limits::{
     MAX_RELAY_PAYLOAD_BYTES, RELAY_CREDIT_STEP_BYTES, RELAY_FRAME_COST_BYTES, RELAY_RTT_MAX,
     RELAY_TURN_BYTES, RELAY_WINDOW_START_BYTES, RELAY_WRITABLE_STEP_BYTES,
 };
-use crate::relay::frame::begin_data;
+use crate::relay::frame::{DATA_HEADER_BYTES, begin_data};
 use crate::relay::window::Window;
 use crate::time::Instant;
 
@@ -200,7 +200,10 @@ impl Sending {
 
     /// Takes its place in the list of turns; answers whether it had none.
     pub(super) fn wants_turn(&mut self) -> bool {
-        if self.in_turns || self.queued_bytes == 0 || self.payload_bytes() == 0 {
+        if self.in_turns
+            || self.queued_bytes == 0
+            || self.payload_bytes(MAX_RELAY_PAYLOAD_BYTES) == 0
+        {
             return false;
         }
         self.in_turns = true;
@@ -209,17 +212,22 @@ impl Sending {
     }
 
     /// Bytes of the next frame.
-    fn payload_bytes(&self) -> usize {
+    fn payload_bytes(&self, most_bytes: usize) -> usize {
         self.queued_bytes
-            .min(MAX_RELAY_PAYLOAD_BYTES)
+            .min(most_bytes)
             .min(self.credit_bytes)
             .min(self.grant_bytes.saturating_sub(RELAY_FRAME_COST_BYTES))
     }
 
-    /// The next frame, if it has one and it is still its turn, and the frame is at most
-    /// `room_bytes` long; `None` if it is longer.
-    pub(super) fn turn(&mut self, number: u32, room_bytes: usize) -> Option<Turn> {
-        let payload = self.payload_bytes();
+    /// The next frame, at most so long, if it has one and it is still its turn, and the frame
+    /// is at most `room_bytes` long; `None` if it is longer.
+    pub(super) fn turn(
+        &mut self,
+        number: u32,
+        room_bytes: usize,
+        most_bytes: usize,
+    ) -> Option<Turn> {
+        let payload = self.payload_bytes(most_bytes);
         if payload == 0 {
             self.in_turns = false;
             return Some(Turn::Idle);
@@ -227,8 +235,10 @@ impl Sending {
         if payload > room_bytes {
             return None;
         }
+        let turn = most_bytes + DATA_HEADER_BYTES;
+        self.deficit_bytes = self.deficit_bytes.min(2 * turn);
         if payload > self.deficit_bytes {
-            self.deficit_bytes += RELAY_TURN_BYTES;
+            self.deficit_bytes += turn;
             return Some(Turn::Over);
         }
         let frame = self.cut(number, payload).freeze();

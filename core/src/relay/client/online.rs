@@ -77,9 +77,10 @@ impl Online {
     }
 
     /// What each circuit may have waiting for the socket.
-    fn share_bytes(&self) -> usize {
+    fn share_bytes(&self, backlog_bytes: usize) -> usize {
         (RELAY_CLIENT_POOL_BYTES / self.circuits.len().max(1))
-            .clamp(RELAY_CLIENT_SHARE_MIN_BYTES, RELAY_BACKLOG_BYTES * 2)
+            .min(backlog_bytes * 2)
+            .max(RELAY_CLIENT_SHARE_MIN_BYTES)
     }
 
     /// Whether no session has anything to say any more, and everything was handed on.
@@ -209,6 +210,7 @@ impl Client {
 
     /// The socket took bytes.
     pub(super) fn on_sent(&mut self, mut bytes: usize) {
+        self.flights.took(self.now, bytes);
         while let Some(what) = self.flights.confirm(&mut bytes) {
             let Some((number, payload)) = what else { continue };
             let Some(online) = self.online() else { continue };
@@ -221,8 +223,9 @@ impl Client {
 
     /// Tells a circuit's session how much more it may hand in.
     pub(super) fn allow(&mut self, number: u32) {
+        let backlog = self.flights.backlog_bytes();
         let Some(online) = self.online() else { return };
-        let share = online.share_bytes();
+        let share = online.share_bytes(backlog);
         let Some(circuit) = online.circuits.get_mut(&number) else { return };
         if circuit.state != State::Open {
             return;
@@ -279,14 +282,15 @@ impl Client {
     /// Sends data frames. Stops early, and answers `true`, when there is a control frame to send.
     fn pump_data(&mut self) -> bool {
         loop {
-            let room = self.room_bytes().saturating_sub(DATA_HEADER_BYTES);
+            let room = self.flights.room_bytes().saturating_sub(DATA_HEADER_BYTES);
+            let most = self.flights.payload_bytes();
             let Some(online) = self.online() else { return false };
             let Some(&number) = online.turns.front() else { return false };
             let Some(circuit) = online.circuits.get_mut(&number) else {
                 online.turns.pop_front();
                 continue;
             };
-            match circuit.sending.turn(number, room) {
+            match circuit.sending.turn(number, room, most) {
                 None => return false,
                 Some(Turn::Over) => online.turns.rotate_left(1),
                 Some(Turn::Idle) => {

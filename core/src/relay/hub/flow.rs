@@ -9,11 +9,13 @@
 
 use alloc::collections::VecDeque;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::limits::{
-    RELAY_CREDIT_STEP_BYTES, RELAY_HUB_WINDOW_MIN_BYTES, RELAY_WINDOW_START_BYTES,
+    RELAY_CREDIT_STEP_BYTES, RELAY_FRAME_COST_BYTES, RELAY_HUB_WINDOW_MIN_BYTES,
+    RELAY_WINDOW_START_BYTES,
 };
+use crate::relay::frame::DATA_HEADER_BYTES;
 use crate::relay::window::Window;
 use crate::time::Instant;
 
@@ -73,6 +75,24 @@ impl Flow {
     pub(super) const fn arrived(&mut self, bytes: usize) {
         self.grant_bytes -= bytes;
         self.queued_bytes += bytes;
+    }
+
+    /// The next frame, cut to `bytes` if it is longer, and what it counts for. A slow receiver gets
+    /// short frames, so that what is urgent is never behind a long one.
+    // spec R20b
+    pub(super) fn take(&mut self, bytes: usize) -> Option<(BytesMut, usize)> {
+        let first = self.queue.front_mut()?;
+        if first.len() <= bytes {
+            let frame = self.queue.pop_front()?;
+            let cost = frame.len() - DATA_HEADER_BYTES + RELAY_FRAME_COST_BYTES;
+            return Some((frame, cost));
+        }
+        let frame = BytesMut::from(&first[..bytes]);
+        let payload = bytes - DATA_HEADER_BYTES;
+        // The rest has its header where the end of this payload was.
+        first.advance(payload);
+        first[..DATA_HEADER_BYTES].copy_from_slice(&frame[..DATA_HEADER_BYTES]);
+        Some((frame, payload))
     }
 
     pub(super) const fn grant_bytes(&self) -> usize {
@@ -262,10 +282,7 @@ impl Ledger {
             let waiting: usize = flow
                 .queue
                 .iter()
-                .map(|frame| {
-                    frame.len() - crate::relay::frame::DATA_HEADER_BYTES
-                        + crate::limits::RELAY_FRAME_COST_BYTES
-                })
+                .map(|frame| frame.len() - DATA_HEADER_BYTES + RELAY_FRAME_COST_BYTES)
                 .sum();
             assert_eq!(flow.queued_bytes, waiting + flow.in_flight_bytes);
         }

@@ -8,7 +8,7 @@ use super::{Circuit, CircuitKey, ConnId, FlowKey, Hub, State, Timer, Transmit};
 use crate::close::{Awaited, CloseReason};
 use crate::limits::{
     RELAY_BACKLOG_BYTES, RELAY_CONTROL_BACKLOG_BYTES, RELAY_FRAME_COST_BYTES,
-    RELAY_LIVENESS_TIMEOUT, RELAY_RTT_MAX, RELAY_TURN_BYTES, RELAY_WINDOW_CHECK,
+    RELAY_LIVENESS_TIMEOUT, RELAY_RTT_MAX, RELAY_WINDOW_CHECK,
 };
 use crate::output::Output;
 use crate::relay::frame::{DATA_HEADER_BYTES, ToClient, data_circuit, set_data_circuit};
@@ -62,7 +62,7 @@ impl Hub {
         flow.queue.push_back(frame);
         if !flow.in_turns {
             flow.in_turns = true;
-            flow.deficit_bytes = RELAY_TURN_BYTES;
+            flow.deficit_bytes = receiver.flights.turn_bytes();
             receiver.turns.push_back(FlowKey { circuit: key, from: side });
         }
         self.touched.insert(to);
@@ -71,6 +71,9 @@ impl Hub {
 
     /// A socket has taken bytes: their flows are granted more.
     pub(super) fn on_sent(&mut self, id: ConnId, mut bytes: usize) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.flights.took(self.now, bytes);
+        }
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return };
             connection.taken_at = self.now;
@@ -180,7 +183,7 @@ impl Hub {
             if flights.unconfirmed_bytes() == 0 {
                 *taken_at = *now;
             }
-            flights.push(message.len(), None);
+            flights.push(*now, message.len(), None);
             outputs.push_back(Output::Transmit(Transmit::Send { conn: id, message }));
         };
         while flights.unconfirmed_bytes() < RELAY_BACKLOG_BYTES + RELAY_CONTROL_BACKLOG_BYTES {
@@ -219,24 +222,24 @@ impl Hub {
                 }
                 continue;
             };
-            let bytes = frame.len();
-            if flights.unconfirmed_bytes() + bytes > RELAY_BACKLOG_BYTES {
+            let turn = flights.turn_bytes();
+            let bytes = frame.len().min(turn);
+            if bytes > flights.room_bytes() {
                 return None;
             }
             // spec R27: equal shares of bytes
             if flow.deficit_bytes < bytes {
-                flow.deficit_bytes += RELAY_TURN_BYTES;
+                flow.deficit_bytes += turn;
                 turns.rotate_left(1);
                 continue;
             }
-            let Some(frame) = flow.queue.pop_front() else { continue };
+            let Some((frame, cost)) = flow.take(bytes) else { continue };
             flow.deficit_bytes -= bytes;
-            let cost = bytes - DATA_HEADER_BYTES + RELAY_FRAME_COST_BYTES;
             flow.in_flight_bytes += cost;
             if flights.unconfirmed_bytes() == 0 {
                 *taken_at = *now;
             }
-            flights.push(bytes, Some((key, cost)));
+            flights.push(*now, bytes, Some((key, cost)));
             *forwarded_bytes += (bytes - DATA_HEADER_BYTES) as u64;
             let message = frame.freeze();
             outputs.push_back(Output::Transmit(Transmit::Send { conn: id, message }));

@@ -85,7 +85,7 @@ impl Hub {
         *answered_at = Some(self.now);
         let message = seal::handshake_frame(&answer);
         connection.taken_at = self.now;
-        connection.flights.push(message.len(), None);
+        connection.flights.push(self.now, message.len(), None);
         self.outputs.push_back(Output::Transmit(Transmit::Send { conn: id, message }));
         Ok(())
     }

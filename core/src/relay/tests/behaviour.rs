@@ -233,6 +233,51 @@ fn a_call_overtakes_the_data_that_waits() {
     assert!(took < MS * 800, "only what the socket had before comes first: {took:?}");
 }
 
+// Spec R20b, R27b
+#[test]
+fn on_a_slow_wire_something_comes_all_the_time_and_nobody_waits_for_long() {
+    let mut world = World::new(13, 64 * MIB);
+    let slow = world.peer(4_000, MS * 50);
+    let quick: Vec<usize> = (0..5).map(|_| world.peer(50_000_000, MS)).collect();
+    world.peers[slow].up.buffer_bytes = 2 * KIB;
+    world.peers[slow].down.buffer_bytes = 2 * KIB;
+    world.run(SECOND * 5);
+    let mut links = Vec::new();
+    for (place, peer) in quick.iter().enumerate() {
+        let began = world.now;
+        let link = world.open(*peer, slow);
+        world.run_until(|world| world.peers[*peer].ends[&link].opened);
+        let took = world.now.since(began);
+        assert!(took < MS * 4_500, "{place} others send as much as they can: {took:?}");
+        let at_slow = *world.peers[slow].ends.keys().max().expect("it has been called");
+        world.send(*peer, link, MIB);
+        world.send(slow, at_slow, MIB);
+        links.push((*peer, link, at_slow));
+        world.run(SECOND * 10);
+    }
+    // Each side of each circuit hears something long before it would take the other for dead.
+    let got = |world: &World| -> Vec<usize> {
+        let both = |(peer, link, at_slow): &(usize, LinkId, LinkId)| {
+            [
+                world.peers[*peer].ends[link].received_bytes,
+                world.peers[slow].ends[at_slow].received_bytes,
+            ]
+        };
+        links.iter().flat_map(both).collect()
+    };
+    let first = got(&world);
+    for _ in 0..10 {
+        let before = got(&world);
+        world.run(SECOND * 10);
+        let more = before.iter().zip(got(&world)).map(|(before, after)| after - before);
+        assert!(more.clone().all(|more| more > 0), "{:?}", more.collect::<Vec<_>>());
+    }
+    let sum = |all: Vec<usize>| all.into_iter().sum::<usize>();
+    let carried = sum(got(&world)) - sum(first);
+    assert!(carried > 2 * 4_000 * 100 * 9 / 10, "{carried} bytes of 800,000");
+    assert_eq!(world.closed, vec![]);
+}
+
 // Spec R29
 #[test]
 fn a_lost_connection_ends_its_circuits_and_comes_back() {

@@ -115,9 +115,9 @@ fn progress_is_told_once_a_second() {
             _ => None,
         })
         .collect();
-    // Only whole records count, and ten seconds pass.
-    assert!((3..=10).contains(&told.len()), "{told:?}");
-    assert!(told.is_sorted());
+    // Ten seconds pass. Parts of records count: on a slow wire one takes longer than a silence.
+    assert!((8..=10).contains(&told.len()), "{told:?}");
+    assert!(told.is_sorted() && told[0] < 48 * 1024, "{told:?}");
     assert!(matches!(a.events.last(), Some(Event::Chunk { .. })));
 }
 

@@ -307,7 +307,10 @@ impl Hall {
                 let payload = &message[DATA_HEADER_BYTES..];
                 let number =
                     |at: usize| payload[at..at + 8].iter().fold(0, |n, b| n << 8 | u64::from(*b));
-                if payload.len() >= TAG_BYTES && payload[TAG_BYTES..].iter().all(|b| *b == 0xDA) {
+                let is_ours = |bytes: &[u8]| bytes.iter().all(|b| *b == 0xDA);
+                // The hub may have cut a long one: the rest of it has no tag.
+                if payload.len() >= TAG_BYTES && is_ours(&payload[TAG_BYTES..]) && !is_ours(payload)
+                {
                     let (from, frame) = (number(0), number(8));
                     let last = conn.heard.insert(circuit, (from, frame));
                     assert!(
