@@ -403,12 +403,10 @@ impl Download {
     fn store_failed(&mut self, link: LinkId, chunk: u64) {
         self.settle(link, chunk);
         self.fill = if self.blocked { Fill::All } else { Fill::One(link) };
-        if chunk < self.chunks && !self.had.contains(chunk) && self.flight_is_over(chunk) {
+        if !self.had.contains(chunk) && self.flight_is_over(chunk) {
             self.flights.remove(&chunk);
-            if self.wanted.key(chunk).is_none() && chunk < self.due {
-                // spec P20
-                self.deadlines.set(Wake::Retry(chunk), self.now + STORE_RETRY);
-            }
+            // spec P20
+            self.deadlines.set(Wake::Retry(chunk), self.now + STORE_RETRY);
         }
     }
 

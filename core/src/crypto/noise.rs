@@ -30,7 +30,6 @@ use zeroize::Zeroize;
 
 use crate::crypto::record::RecordCipher;
 use crate::id::PeerId;
-use crate::limits::MAX_RECORD_BYTES;
 use crate::session::Suite;
 
 use resolver::Resolver;
@@ -175,10 +174,7 @@ impl Handshake {
     /// # Errors
     /// As [`Handshake::read_message`].
     pub fn read_payload(&mut self, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {
-        if message.len() > MAX_RECORD_BYTES {
-            self.state = None;
-            return Err(HandshakeError("handshake_length"));
-        }
+        // snow refuses more than a Noise message may have
         let payload = self.step(|state| {
             let mut payload = vec![0; message.len()];
             let length = state.read_message(message, &mut payload)?;

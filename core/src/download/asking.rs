@@ -16,7 +16,6 @@ impl Download {
     /// Asks whoever has room after this input.
     pub(super) fn fill(&mut self) {
         match core::mem::replace(&mut self.fill, Fill::Nobody) {
-            _ if self.finished => {}
             Fill::Nobody => {}
             Fill::One(link) => self.fill_peer(link),
             Fill::All => {

@@ -188,8 +188,9 @@ impl Handshaking {
         let Some(prefix) = self.received.first_chunk::<2>() else {
             return Ok(false);
         };
-        // An initiator's first answer also shows whether there is a responder of ours at all.
-        let first_answer = self.initiator && self.messages == 1;
+        // An initiator reads one message in either pattern: the first answer, which also shows
+        // whether there is a responder of ours at all.
+        let first_answer = self.initiator;
         let length = usize::from(u16::from_be_bytes(*prefix));
         // spec S9: a refusal counts in place of the first answer alone
         if length == 0 && first_answer {
