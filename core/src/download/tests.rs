@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::rng::Rng;
 
 mod behaviour;
+mod boundaries;
 mod thresholds;
 
 const MILLI: u64 = 1_000_000;

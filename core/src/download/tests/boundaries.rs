@@ -1,0 +1,124 @@
+//! Boundaries between two peers: which of them a chunk is asked of, exactly beside the point at
+//! which it changes.
+
+use alloc::vec;
+
+use super::behaviour::{Hand, ONE, TWO};
+use super::*;
+
+// Spec P20
+#[test]
+fn what_our_disk_refused_of_one_peer_may_still_come_from_another() {
+    let mut hand = Hand::new(2, Order::Rarest);
+    assert_eq!(hand.join(ONE), [(1, 0)]);
+    assert_eq!(hand.join(TWO), [(2, 1)]);
+    hand.prove(TWO, 1);
+    hand.pass(2);
+    assert_eq!(hand.requests(Input::Tick), [(2, 0)]);
+    hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));
+    assert_eq!(hand.put(Input::StoreFailed(ONE, 0)), (vec![], vec![]));
+    assert_eq!(hand.download.deadlines.get(&Wake::Retry(0)), None);
+    hand.put(Input::Arrived(TWO, 0, CHUNK_BYTES));
+    assert_eq!(hand.put(Input::Stored(TWO, 0)).1, [Event::Got(0), Event::Complete]);
+}
+
+// Spec P22
+#[test]
+fn a_copy_is_asked_for_only_where_it_comes_sooner_by_a_quarter() {
+    let at = |millis: u64| Instant::from_nanos(millis * MILLI);
+    for (millis, asked) in [(2_500, false), (2_501, true)] {
+        let mut hand = Hand::new(3, Order::Rarest);
+        assert_eq!(hand.join(ONE), [(1, 0)]);
+        assert_eq!(hand.join(TWO), [(2, 1)]);
+        hand.now = at(90);
+        assert_eq!(hand.prove(TWO, 1), [(2, 2)]);
+        // The second one takes two seconds: that is what the next one will take.
+        hand.now = at(2_090);
+        assert_eq!(hand.prove(TWO, 2), []);
+        hand.now = at(millis);
+        let requests = hand.requests(Input::Tick);
+        assert_eq!(requests == [(2, 0)], asked, "ONE was asked {millis} ms ago");
+    }
+}
+
+// Spec P8
+#[test]
+fn a_chunk_that_is_wanted_again_counts_those_who_have_it() {
+    let mut hand = Hand::new(1, Order::Rarest);
+    assert_eq!(hand.join(ONE), [(1, 0)]);
+    hand.put(Input::Allowed(false));
+    for link in [TWO, LinkId(3)] {
+        hand.put(Input::PeerJoined(link));
+    }
+    hand.put(Input::PeerHas(TWO, 0, vec![0x80]));
+    hand.put(Input::PeerLeft(ONE));
+    assert_eq!(hand.download.wanted.key(0), Some(0), "TWO has everything that there is");
+    let mut hand = Hand::new(2, Order::Rarest);
+    assert_eq!(hand.join(ONE), [(1, 0)]);
+    hand.put(Input::Allowed(false));
+    for link in [TWO, LinkId(3)] {
+        hand.put(Input::PeerJoined(link));
+    }
+    hand.put(Input::PeerHas(TWO, 0, vec![0x80]));
+    hand.put(Input::PeerLeft(ONE));
+    assert_eq!(hand.download.wanted.key(0), Some(1));
+}
+
+// Spec P16b
+#[test]
+fn a_silent_peer_is_not_dropped_where_nobody_delivers() {
+    for proven in [false, true] {
+        let mut hand = Hand::new(9, Order::Rarest);
+        hand.join(ONE);
+        match proven {
+            // Both are silent; the other one has delivered something before.
+            true => {
+                hand.join(TWO);
+                hand.prove(TWO, 1);
+            }
+            // The other one has nothing, and is never asked.
+            false => drop(hand.put(Input::PeerJoined(TWO))),
+        }
+        for _ in 0..400 {
+            hand.pass(1);
+            assert_eq!(hand.put(Input::Tick).1, []);
+        }
+        assert!(hand.download.peers[&ONE].strikes >= 3);
+    }
+}
+
+/// A seeder that has six requests open and brings two chunks a second, and TWO, which has chunk 40
+/// and so many after it, and has needed so long for the first of them.
+fn a_seeder_and_a_partial_peer(bits: &[u8], millis: u64) -> Hand {
+    let mut hand = Hand::new(100, Order::Rarest);
+    hand.join(ONE);
+    for chunk in 0..4 {
+        hand.now = hand.now + Duration::from_millis(490);
+        hand.prove(ONE, chunk);
+    }
+    assert_eq!(hand.download.peers[&ONE].requests.len(), 6);
+    hand.put(Input::PeerJoined(TWO));
+    let asked = hand.requests(Input::PeerHas(TWO, 40, bits.to_vec()));
+    let [(2, first)] = asked[..] else { panic!("{asked:?}") };
+    hand.now = hand.now + Duration::from_millis(millis - 10);
+    hand.prove(TWO, first);
+    hand
+}
+
+// Spec P26
+#[test]
+fn a_chunk_moves_to_whoever_brings_it_sooner_by_a_quarter_and_has_room() {
+    // Chunk 9 is the sixth there: three seconds. TWO has two open: 9 would be its third.
+    let cases: [(&[u8], u64, bool); 4] = [
+        (&[0b1110_0000], 800, false),
+        (&[0b1110_0000], 799, true),
+        (&[0xFF], 10, true),
+        (&[0xFF, 0xFF], 10, false),
+    ];
+    for (bits, millis, moves) in cases {
+        let mut hand = a_seeder_and_a_partial_peer(bits, millis);
+        let (transmits, _) = hand.put(Input::PeerHas(TWO, 8, vec![0b0100_0000]));
+        assert_eq!(transmits.contains(&Transmit::Cancel(ONE, 9)), moves, "{bits:?} {millis}");
+        assert_eq!(transmits.contains(&Transmit::Request(TWO, 9)), moves);
+    }
+}
