@@ -163,3 +163,26 @@ impl Write for bytes::BytesMut {
         self.extend_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_string_has_its_limit_and_no_less() {
+        for (length, limit, taken) in [(0, 0, true), (3, 3, true), (4, 3, false), (3, 4, true)] {
+            let mut out = Vec::new();
+            out.put_bytes16(&alloc::vec![b'a'; length]);
+            let mut reader = Reader::new(&out);
+            let bytes = reader.bytes16(limit);
+            assert_eq!(bytes.map(<[u8]>::len), if taken { Ok(length) } else { TOO_LONG });
+            let text = Reader::new(&out).str16(limit);
+            assert_eq!(text.map(str::len), if taken { Ok(length) } else { TOO_LONG });
+            assert_eq!(reader.finish().is_ok(), taken || length == 0);
+        }
+        assert_eq!(Reader::new(&[0, 2, b'a']).bytes16(9), Err(DecodeError("truncated")));
+        assert_eq!(Reader::new(&[0, 1, 0xFF]).str16(9), Err(DecodeError("not_utf8")));
+    }
+
+    const TOO_LONG: Result<usize, DecodeError> = Err(DecodeError("too_long"));
+}

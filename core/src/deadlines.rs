@@ -82,4 +82,20 @@ mod tests {
         deadlines.set("b", Instant::NEVER);
         assert_eq!(deadlines.next(), Instant::NEVER);
     }
+
+    #[test]
+    fn a_deadline_is_known_until_it_was_taken_or_cleared() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set("a", Instant::from_nanos(10));
+        deadlines.set("b", Instant::from_nanos(20));
+        assert_eq!(deadlines.get(&"a"), Some(Instant::from_nanos(10)));
+        assert_eq!(deadlines.get(&"b"), Some(Instant::from_nanos(20)));
+        assert_eq!(deadlines.pop_due(Instant::from_nanos(9)), None);
+        assert_eq!(deadlines.pop_due(Instant::from_nanos(10)), Some("a"));
+        assert_eq!(deadlines.get(&"a"), None);
+        deadlines.clear(&"b");
+        assert_eq!((deadlines.get(&"b"), deadlines.next()), (None, Instant::NEVER));
+        deadlines.set("c", Instant::NEVER);
+        assert_eq!(deadlines.get(&"c"), None);
+    }
 }

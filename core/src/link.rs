@@ -221,6 +221,19 @@ mod tests {
         assert_eq!(parse_tracker(&long), Err(LinkError::NotAUrl));
     }
 
+    #[test]
+    fn hosts_ports_and_whole_urls_have_limits() {
+        let zeros = |length: usize| format!("http://a:{}80", "0".repeat(length - 11));
+        let host = |length: usize| format!("http://{}", "a".repeat(length));
+        for good in [zeros(MAX_TRACKER_URL_BYTES), host(MAX_HOST_BYTES), "http://a:65535".into()] {
+            assert_eq!(parse_tracker(&good), Ok(good));
+        }
+        let long = zeros(MAX_TRACKER_URL_BYTES + 1);
+        for bad in [&long, &host(MAX_HOST_BYTES + 1), "http://a:65536", "http://a:0", "http://a:"] {
+            assert_eq!(parse_tracker(bad), Err(LinkError::NotAUrl), "{bad}");
+        }
+    }
+
     // Spec L6
     #[test]
     fn each_error_says_what_to_do() {

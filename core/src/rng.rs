@@ -97,4 +97,25 @@ mod tests {
         let _ = rng.fork("a", 1);
         let _ = rng.fork("a", 1);
     }
+
+    #[test]
+    fn a_shuffle_may_leave_any_order() {
+        let mut rng = Rng::new([1; 32]);
+        let orders: BTreeSet<[u8; 3]> = (0..200)
+            .map(|_| {
+                let mut items = [1, 2, 3];
+                rng.shuffle(&mut items);
+                items
+            })
+            .collect();
+        assert_eq!(orders.len(), 6, "{orders:?}");
+    }
+
+    #[test]
+    fn a_number_is_below_its_bound_and_may_be_any_below_it() {
+        let mut rng = Rng::new([2; 32]);
+        assert_eq!((rng.below(0), rng.below(1)), (0, 0));
+        let drawn: BTreeSet<u64> = (0..200).map(|_| rng.below(5)).collect();
+        assert!(drawn.iter().copied().eq(0..5), "{drawn:?}");
+    }
 }

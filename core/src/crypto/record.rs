@@ -96,6 +96,7 @@ impl RecordCipher {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeSet;
     use alloc::vec::Vec;
 
     use super::*;
@@ -120,6 +121,15 @@ mod tests {
                 assert_eq!(record[..5], [number; 5]);
             }
             assert_eq!(receiver.records(), 10);
+        }
+    }
+
+    #[test]
+    fn no_two_records_have_the_same_nonce() {
+        for suite in [Suite::AesGcm, Suite::ChaChaPoly] {
+            let mut cipher = RecordCipher::new(suite, &[9; 32]);
+            let tags: BTreeSet<_> = (0..1_000).map(|_| cipher.seal(&mut [0; 8])).collect();
+            assert_eq!((tags.len(), cipher.records()), (1_000, 1_000));
         }
     }
 

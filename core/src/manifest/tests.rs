@@ -252,6 +252,36 @@ fn too_many_entries_are_refused() {
     assert_eq!(rules.take(&View::of(&file("c", 0))), Err(DecodeError("too_many_entries")));
 }
 
+// Spec C22b, C15b
+#[test]
+fn the_longest_manifest_is_written_and_read_and_no_longer_one() {
+    let entry = link("a", "b");
+    let bytes = 17 + 1 + 2 + 1;
+    for (room, written) in [(bytes, true), (bytes - 1, false)] {
+        let entry_bytes = MAX_MANIFEST_BYTES - HEADER_BYTES as u64 - room;
+        let mut encoder = Encoder { entry_bytes, ..Encoder::new() };
+        let mut out = Vec::new();
+        let result = encoder.entry(&entry, &mut out);
+        assert_eq!(result.is_ok(), written);
+        assert_eq!(out.len() as u64, if written { bytes } else { 0 });
+        if !written {
+            assert_eq!(result, Err(DecodeError("manifest_too_long")));
+        }
+    }
+    assert!(Decoder::new(MAX_MANIFEST_BYTES).is_ok());
+    assert!(Decoder::new(MAX_MANIFEST_BYTES + 1).is_err());
+}
+
+#[test]
+fn the_length_of_an_entry_is_known_before_it_is_encoded() {
+    for entry in [folder(""), folder("a/b"), file("c", 7), link("d", "a/b")] {
+        let view = View::of(&entry);
+        let mut out = Vec::new();
+        view.encode(&mut out);
+        assert_eq!(view.encoded_bytes(), out.len() as u64);
+    }
+}
+
 #[test]
 fn links_stay_inside() {
     for (target, rule) in [

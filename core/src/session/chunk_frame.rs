@@ -217,4 +217,31 @@ mod tests {
         dirty.truncate(10);
         assert_eq!(check(5_000, 1, dirty), [5_042]);
     }
+
+    #[test]
+    fn buffers_come_in_few_sizes() {
+        const LARGE: usize = READ_BYTES / 4;
+        for (length, capacity) in [
+            (1, 1),
+            (3, 4),
+            (65_536, 65_536),
+            (65_537, 131_072),
+            (LARGE, 131_072),
+            (LARGE + 1, READ_BYTES),
+            (READ_BYTES, READ_BYTES),
+            (READ_BYTES + 1, READ_BYTES + 1),
+        ] {
+            assert_eq!(capacity_for(length), capacity, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_if_it_is_large_enough() {
+        for (room, length, kept) in [(5_000, 5_000, true), (5_000, 5_001, false), (9, 3, true)] {
+            let mut buffer = BytesMut::zeroed(room);
+            let place = buffer.as_ptr();
+            resize(&mut buffer, length);
+            assert_eq!((buffer.len(), buffer.as_ptr() == place), (length, kept));
+        }
+    }
 }

@@ -378,3 +378,44 @@ fn check_chunk_head(
         Some(_) => Ok(hashes * HASH_BYTES),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Suite;
+
+    #[test]
+    fn few_buffers_of_whole_chunks_are_kept() {
+        let new = || Receiver::new(RecordCipher::new(Suite::ChaChaPoly, &[5; 32]));
+        for (room, kept) in
+            [(CHUNK_BYTES - 1, 0), (CHUNK_BYTES, 1), (2 * CHUNK_BYTES, 1), (2 * CHUNK_BYTES + 1, 0)]
+        {
+            let mut receiver = new();
+            let buffer = BytesMut::zeroed(room);
+            assert_eq!(buffer.capacity(), room);
+            receiver.recycle(buffer);
+            assert_eq!(receiver.spare.len(), kept, "{room}");
+        }
+        let mut receiver = new();
+        for _ in 0..MAX_SPARE_CHUNK_BUFFERS + 1 {
+            receiver.recycle(BytesMut::zeroed(CHUNK_BYTES));
+        }
+        assert_eq!(receiver.spare.len(), MAX_SPARE_CHUNK_BUFFERS);
+        receiver.shrink();
+        assert!(receiver.spare.is_empty());
+    }
+
+    #[test]
+    fn a_small_chunk_takes_no_large_buffer() {
+        for (length, large) in [(READ_BYTES / 4, false), (READ_BYTES / 4 + 1, true)] {
+            let mut receiver = Receiver::new(RecordCipher::new(Suite::ChaChaPoly, &[5; 32]));
+            receiver.recycle(BytesMut::zeroed(CHUNK_BYTES));
+            let head = alloc::vec![0; CHUNK_HEAD_BYTES];
+            receiver.frame = Frame::ChunkHead { length: head.len() + length, head };
+            receiver.begin_chunk();
+            assert_eq!(receiver.spare.is_empty(), large);
+            let Frame::Chunk(chunk) = &receiver.frame else { panic!("its head is whole") };
+            assert_eq!(chunk.data.len(), if large { length } else { 0 });
+        }
+    }
+}

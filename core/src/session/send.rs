@@ -153,3 +153,68 @@ const fn is_answer(message: &Message) -> bool {
         | Message::Bye => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Suite;
+    use crate::wire::{Handle, RequestId};
+
+    const RECORD_BYTES: usize = PREFIX_BYTES + TAG_BYTES;
+
+    fn sender() -> Sender {
+        Sender::new(RecordCipher::new(Suite::ChaChaPoly, &[5; 32]))
+    }
+
+    /// What waits: all bytes, those of messages, those of answers.
+    fn waiting(sender: &Sender) -> (usize, usize, usize) {
+        (sender.unsent_bytes(), sender.control_bytes(), sender.answer_bytes())
+    }
+
+    // Spec S23b
+    #[test]
+    fn what_waits_is_counted_until_the_stream_has_taken_all_of_a_piece() {
+        let mut sender = sender();
+        assert_eq!(sender.flush(), None);
+        sender.message(&Message::Ping { token: 1 });
+        assert_eq!(waiting(&sender), (0, 13, 0));
+        sender.message(&Message::Pong { token: 1 });
+        sender.message(&Message::Pong { token: 2 });
+        assert_eq!(waiting(&sender), (0, 39, 26));
+        let first = sender.flush().unwrap().len();
+        assert_eq!(first, 39 + RECORD_BYTES);
+        assert_eq!(waiting(&sender), (first, first, 26));
+        let frame = ChunkFrame::new(RequestId(1), 100, 0, BytesMut::new());
+        let chunk = sender.chunk(frame).len();
+        assert_eq!(chunk, 110 + RECORD_BYTES);
+        assert_eq!(waiting(&sender), (first + chunk, first, 26));
+        sender.message(&Message::Refused { handle: Handle(1) });
+        let last = sender.flush().unwrap().len();
+        assert_eq!(waiting(&sender), (first + chunk + last, first + last, 26 + 9));
+
+        sender.sent(first - 1);
+        assert_eq!(waiting(&sender), (1 + chunk + last, first + last, 26 + 9));
+        sender.sent(2);
+        assert_eq!(waiting(&sender), (chunk - 1 + last, last, 9));
+        sender.sent(chunk - 1 + last - 1);
+        assert_eq!(waiting(&sender), (1, last, 9));
+        sender.sent(1_000);
+        assert_eq!(waiting(&sender), (0, 0, 0));
+        assert!(sender.unsent.is_empty());
+    }
+
+    #[test]
+    fn many_messages_go_in_as_few_records_as_there_can_be() {
+        for (pings, records) in [(1, 1), (5_039, 1), (5_040, 2), (10_079, 2), (10_080, 3)] {
+            let mut sender = sender();
+            (0..pings).for_each(|token| sender.message(&Message::Ping { token }));
+            let plain = 13 * usize::try_from(pings).unwrap();
+            assert_eq!(plain.div_ceil(MAX_RECORD_PLAINTEXT_BYTES), records);
+            assert_eq!(sender.flush().unwrap().len(), plain + records * RECORD_BYTES);
+            assert_eq!(sender.flush(), None);
+            let room = sender.control.capacity();
+            assert!(room <= MAX_RECORD_PLAINTEXT_BYTES, "{room} bytes held while idle");
+            assert_eq!(room > 0, plain < MAX_RECORD_PLAINTEXT_BYTES / 2, "{room}");
+        }
+    }
+}

@@ -127,3 +127,37 @@ impl Serving {
         self.queue.shrink_to_fit();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Space;
+
+    fn serving(requests: u32) -> Serving {
+        let mut serving = Serving::default();
+        for number in 0..requests {
+            let request = RequestId(number);
+            assert_eq!(serving.ask(request), Ok(()));
+            let chunk = ChunkRef { space: Space::Root, index: 0 };
+            assert!(serving.serve(Read { request, content: ContentKey(1), chunk }));
+        }
+        serving
+    }
+
+    // Spec M21, P14
+    #[test]
+    fn a_read_needs_room_for_its_frame_and_for_those_under_way() {
+        let mut serving = serving(9);
+        let most = MAX_SEND_BACKLOG_BYTES;
+        for under_way in 1..=MAX_READS_PER_SESSION {
+            assert!(serving.next_read(most - under_way * READ_BYTES + 1).is_none());
+            let read = serving.next_read(most - under_way * READ_BYTES).unwrap();
+            assert_eq!(read.request.0 as usize, under_way - 1, "in their order");
+        }
+        assert!(serving.next_read(0).is_none(), "so many at once");
+        assert_eq!(serving.read(RequestId(2)), Some(true));
+        assert_eq!(serving.read(RequestId(2)), None);
+        assert_eq!(serving.next_read(0).unwrap().request, RequestId(4));
+        assert!(serving.next_read(0).is_none());
+    }
+}

@@ -182,6 +182,58 @@ fn thousands_of_invented_peers_are_cut() {
     assert_eq!(peers_of(&body).unwrap()[0].addresses.len(), 1);
 }
 
+#[test]
+fn lists_are_cut_at_their_limits_while_they_are_read() {
+    let list = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+    let read = |body: &str| serde_json::from_str::<json::RegisterBody>(body).unwrap();
+    for (count, kept) in [(16, 16), (17, 17), (18, 17)] {
+        let addresses = list("\"192.0.2.1:5\"", count);
+        let body = read(&format!(r#"{{"peer_id":"a","addresses":{addresses}}}"#));
+        assert_eq!(body.addresses.len(), kept, "one too many shows that there were");
+    }
+    for (count, kept) in [(8, 8), (9, 8)] {
+        let body = read(&format!(r#"{{"peer_id":"a","suites":{}}}"#, list("\"s\"", count)));
+        assert_eq!(body.suites.len(), kept);
+    }
+    for (count, kept) in [(4_097, 4_097), (4_098, 4_097)] {
+        let body = format!(r#"{{"peer_id":"a","files_hashes":{}}}"#, list("\"h\"", count));
+        let body: json::HeartbeatBody = serde_json::from_str(&body).unwrap();
+        assert_eq!(body.files_hashes.len(), kept);
+    }
+    for (count, kept) in [(65_537, 65_537), (65_538, 65_537)] {
+        let body = format!(r#"{{"peer_id":"a","file":{{"chunks":{}}}}}"#, list("{}", count));
+        let body: json::AnnounceBody = serde_json::from_str(&body).unwrap();
+        assert_eq!(body.file.chunks.len(), kept);
+    }
+    for (count, kept) in [(400, 400), (401, 400)] {
+        let body = format!(r#"{{"peers":{}}}"#, list(r#"{"peer_id":"a"}"#, count));
+        let body: json::LookupReply = serde_json::from_str(&body).unwrap();
+        assert_eq!(body.peers.len(), kept);
+    }
+}
+
+#[test]
+fn calls_carry_no_more_than_the_limits() {
+    let addresses = (1..=20).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+    let call =
+        encode_request(&Request::Register { me: me(), addresses, suites: vec![], relay: false });
+    let body: json::RegisterBody = serde_json::from_slice(&call.body.unwrap()).unwrap();
+    assert_eq!(body.addresses.len(), MAX_ADDRESSES_PER_PEER);
+    let locators = vec![Locator([7; 32]); MAX_SHARES_PER_INSTANCE + 1];
+    let call = encode_request(&Request::Heartbeat { me: me(), locators });
+    let body: json::HeartbeatBody = serde_json::from_slice(&call.body.unwrap()).unwrap();
+    assert_eq!(body.files_hashes.len(), MAX_SHARES_PER_INSTANCE);
+}
+
+// Spec T4
+#[test]
+fn the_longest_answer_is_read() {
+    let reply = r#"{"peers":null}"#;
+    let padded = format!("{reply}{}", " ".repeat(MAX_REPLY_BYTES - reply.len()));
+    assert_eq!(peers_of(&padded), Ok(vec![]));
+    assert_eq!(peers_of(&format!("{padded} ")), Err(CallError::Garbage("too_long")));
+}
+
 // Spec T2, T3
 #[test]
 fn refusals_are_told_apart() {

@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::pipe::*;
@@ -12,7 +13,7 @@ use crate::crypto::noise::{Finished, Handshake, Pattern};
 use crate::limits::{CHUNK_BYTES, MAX_INCOMING_REQUESTS};
 use crate::rng::Rng;
 use crate::session::preamble::{Preamble, refusal};
-use crate::session::{Event, Input, Session, Suite};
+use crate::session::{Command, Event, Input, Session, Suite};
 use crate::time::Instant;
 use crate::wire::{Handle, Message, RequestId, Unavailable};
 
@@ -104,6 +105,22 @@ fn frames_that_cannot_be_are_refused_at_their_header() {
     }
 }
 
+// Spec M1b
+#[test]
+fn the_longest_frames_are_not_refused_at_their_header() {
+    for header in [
+        header(12, 16 * 1024),
+        header(15, 5 + 30 * 32 + CHUNK_BYTES as u32),
+        chunk_head(1, 30, CHUNK_BYTES as u32),
+        chunk_head(1, 30, 1),
+    ] {
+        let mut hand = Hand::established();
+        hand.peer.request(1, 0);
+        hand.plain(&header);
+        assert_eq!(hand.peer.closed(), None);
+    }
+}
+
 // Spec M14b, M17
 #[test]
 fn chunks_are_checked_against_what_was_asked() {
@@ -160,6 +177,23 @@ fn the_versions_are_compared_again_inside() {
         let reason = CloseReason::Incompatible(Incompatibility::Version);
         assert_eq!(hand.peer.closed(), (!fits).then_some(&reason));
     }
+}
+
+#[test]
+#[should_panic(expected = "commands wait for `Established`")]
+fn nothing_is_said_to_a_peer_that_has_not_said_hello() {
+    let mut hand = Hand::new();
+    hand.peer.command(Command::Send(Message::Complete { handle: Handle(0) }));
+}
+
+#[test]
+fn what_comes_back_before_hello_is_swallowed() {
+    let mut hand = Hand::new();
+    hand.peer.command(Command::Recycle(BytesMut::zeroed(CHUNK_BYTES)));
+    hand.peer.command(Command::Forget { request: RequestId(1) });
+    assert!(hand.peer.closed().is_none() && hand.peer.events.is_empty());
+    hand.peer.command(Command::Close(CloseReason::Local(LocalClose::Done)));
+    assert_eq!(hand.peer.closed(), Some(&CloseReason::Local(LocalClose::Done)));
 }
 
 // Spec M15, P11
@@ -306,6 +340,18 @@ fn a_refusal_after_the_handshake_means_nothing() {
     a.receive(&refusal(Incompatibility::Suite).unwrap());
     let short = CloseReason::Misbehaved(Misbehaviour("record_too_short"));
     assert_eq!(a.closed(), Some(&short));
+}
+
+// Spec S9, S13
+#[test]
+fn a_refusal_in_place_of_a_later_message_is_a_wrong_length() {
+    let mut a = Peer::new(initiator(None, Suite::ChaChaPoly));
+    let mut b = Peer::new(responder(true, true));
+    b.receive(&a.take_sent());
+    assert_eq!(b.take_sent().len(), 98);
+    b.receive(&refusal(Incompatibility::Suite).unwrap());
+    let length = CloseReason::Misbehaved(Misbehaviour("handshake_length"));
+    assert_eq!(b.closed(), Some(&length));
 }
 
 // Spec S10, S13, S14

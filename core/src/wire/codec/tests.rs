@@ -96,6 +96,35 @@ fn values_out_of_range_are_refused() {
     assert_eq!(Message::decode(10, &[0, 0, 0, 0, 4]), Err(DecodeError("unknown_reason")));
 }
 
+#[test]
+fn the_largest_values_are_taken() {
+    let (handle, request, space) = (Handle(0), RequestId(0), Space::Contents);
+    let chunk = ChunkRef { space, index: MAX_SHARE_CHUNKS - 1 };
+    let most = MAX_HAVE_BITS as u64;
+    let descriptor =
+        Descriptor { kind: Kind::File, length_bytes: MAX_FILE_BYTES, root: Hash([0; 32]) };
+    let name = "n".repeat(MAX_NAME_BYTES);
+    let bits = vec![0xFF; MAX_HAVE_BITS / 8];
+    let last = MAX_SHARE_CHUNKS - most;
+    for message in [
+        Message::HaveChunk { handle, chunk },
+        Message::Request { request, handle, chunk },
+        Message::HaveBits { handle, space, first: last, bits: bits.clone() },
+        Message::HaveBits { handle, space, first: MAX_SHARE_CHUNKS - 8, bits: vec![1] },
+        Message::Opened { handle, proof: [0; 32], descriptor, name },
+        Message::Hello { version_min: 1, version_max: 1, instance: u64::MAX },
+    ] {
+        let bytes = frame(&message);
+        assert_eq!(Message::decode(bytes[0], &bytes[HEADER_BYTES..]), Ok(message));
+    }
+    let beyond = frame(&Message::HaveBits { handle, space, first: last + 8, bits });
+    let answer = Message::decode(beyond[0], &beyond[HEADER_BYTES..]);
+    assert_eq!(answer, Err(DecodeError("out_of_range")));
+    let longer = frame(&Message::HaveBits { handle, space, first: 0, bits: vec![0; 4_096] });
+    let longer = [&longer[HEADER_BYTES..], &[0]].concat();
+    assert_eq!(Message::decode(HAVE_BITS, &longer), Err(DecodeError("have_bits")));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(
