@@ -19,6 +19,10 @@ use towpath_core::time::Instant;
 const PER_ADDRESS: usize = 1_000;
 /// What a sender hands in at once: two full frames.
 const PIECE: usize = 128 * 1024;
+/// What a member reads or writes in its turn: with more, whoever has more waiting would get more of
+/// this thread, and not of the relay. With less than a frame and its heads, who gets one frame at a
+/// time would need two turns for it.
+const TURN: usize = 128 * 1024;
 const LINK: LinkId = LinkId(1);
 
 /// One client and its socket.
@@ -53,7 +57,7 @@ impl Fleet {
     pub(crate) fn new(relay: SocketAddr) -> Self {
         let piece = Bytes::from(vec![7; PIECE]);
         let start = std::time::Instant::now();
-        Self { start, relay, piece, buffer: vec![0; 256 * 1024], members: Vec::new() }
+        Self { start, relay, piece, buffer: vec![0; TURN], members: Vec::new() }
     }
 
     fn now(&self) -> Instant {
@@ -169,11 +173,19 @@ impl Fleet {
     }
 
     fn write(&mut self, index: usize) -> io::Result<()> {
+        let mut turn = TURN;
         loop {
             let member = &mut self.members[index];
-            if member.written < member.outgoing.len() {
-                match member.socket.write(&member.outgoing[member.written..]) {
-                    Ok(n) => member.written += n,
+            let waiting = &member.outgoing[member.written..];
+            if !waiting.is_empty() {
+                if turn == 0 {
+                    return Ok(());
+                }
+                match member.socket.write(&waiting[..turn.min(waiting.len())]) {
+                    Ok(n) => {
+                        member.written += n;
+                        turn -= n;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     Err(error) => return Err(error),
                 }

@@ -99,6 +99,17 @@ pub(crate) fn run(dir: &Path, idle: usize, circuits: usize) -> Result<(), String
         *least as f64 / (*most).max(1) as f64,
         tracker.kib("VmHWM") / 1024,
     );
+    let mut got = got;
+    got.sort_unstable();
+    let part = |n: usize| got[(got.len() - 1) * n / 100] as f64 / 1e6 / time.as_secs_f64();
+    println!(
+        "each, MB/s: least {:.2}, tenth {:.2}, median {:.2}, nine tenths {:.2}, most {:.2}",
+        part(0),
+        part(10),
+        part(50),
+        part(90),
+        part(100)
+    );
     drop(tracker);
 
     let mut tracker = Tracker::start(dir)?;

@@ -61,6 +61,9 @@ pub(crate) const MAX_BUCKETS: usize = 100_000;
 pub(crate) const MAX_RELAY_MESSAGE_BYTES: usize = 64 * 1024 + 1024;
 /// Bytes that a connection takes over from the hub's queue: what the next writes will carry.
 pub(crate) const RELAY_WRITE_BATCH_BYTES: usize = 512 * 1024;
+/// Bytes that a connection reads before it is another one's turn: two full frames, which is small
+/// beside the window of a circuit and large beside what a turn costs.
+pub(crate) const RELAY_READ_TURN_BYTES: usize = 128 * 1024;
 /// Inputs that wait for the hub.
 pub(crate) const HUB_QUEUE: usize = 1_024;
 /// Bytes that the hub may hold for slow receivers, all together.

@@ -3,5 +3,6 @@
 mod behaviour;
 mod hostile;
 mod laws;
+mod many;
 mod speed;
 mod world;

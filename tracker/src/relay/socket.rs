@@ -1,7 +1,9 @@
 //! One WebSocket of the relay: messages in, messages out, in one task.
 //!
 //! Reading and writing are polled side by side, so that a peer that does not read is still heard.
-//! What the socket takes is reported to the hub, which grants the senders that much more.
+//! What the socket takes is reported to the hub, which grants the senders that much more. After
+//! [`RELAY_READ_TURN_BYTES`] it is the next connection's turn: when the processor is what there is
+//! too little of, all get the same of it, however much each has in its socket.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -19,7 +21,7 @@ use towpath_core::relay::hub::{ConnId, Input};
 
 use super::web::{End, Goodbye, Web, code};
 use super::{ToHub, ToSocket};
-use crate::limits::{MAX_RELAY_MESSAGE_BYTES, RELAY_WRITE_BATCH_BYTES};
+use crate::limits::{MAX_RELAY_MESSAGE_BYTES, RELAY_READ_TURN_BYTES, RELAY_WRITE_BATCH_BYTES};
 use crate::server::Stream;
 
 /// The close frame and the other side's answer to it may take this long.
@@ -84,12 +86,13 @@ struct Socket {
 impl Socket {
     /// Ready when the connection is over: with the close frame to send, if it can still be sent.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Goodbye>> {
+        let mut turn = RELAY_READ_TURN_BYTES;
         loop {
             // Both directions until neither can go on; each has arranged to be woken then.
             if let Poll::Ready(ended) = self.poll_outgoing(cx) {
                 return Poll::Ready(ended);
             }
-            if let Poll::Ready(ended) = self.poll_incoming(cx) {
+            if let Poll::Ready(ended) = self.poll_incoming(cx, &mut turn) {
                 return Poll::Ready(ended);
             }
             if self.sent == 0 || self.poll_report(cx).is_pending() {
@@ -98,8 +101,12 @@ impl Socket {
         }
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Goodbye>> {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>, turn: &mut usize) -> Poll<Option<Goodbye>> {
         loop {
+            if *turn == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.waiting.is_none() {
                 match ready!(self.web.poll_next(cx)) {
                     Ok(message) => self.waiting = Some(message),
@@ -112,6 +119,7 @@ impl Socket {
                 return Poll::Ready(Some(stopped()));
             }
             if let Some(bytes) = self.waiting.take() {
+                *turn = turn.saturating_sub(bytes.len());
                 let message = ToHub::Input(Input::Message { conn: self.conn, bytes });
                 if self.inputs.send_item(message).is_err() {
                     return Poll::Ready(Some(stopped()));

@@ -3,9 +3,9 @@
 //! The hub reserves for each flow what its sender may still send (`grant`) and what has come and is
 //! not yet in the receiver's socket (`queued`), and at least a small minimum, so that no circuit
 //! stands still. The sum of all reservations never exceeds the budget; an eighth of it is kept for
-//! the minima of circuits that are yet to come. A flow is granted its window as long as half of the
-//! budget is free; beyond that every flow that wants more than the minimum has the same share, and
-//! what a flow does not use is taken back.
+//! the minima of circuits that are yet to come. A flow is granted its window as long as all windows
+//! together fit; else every flow that wants more than the minimum has the same share at most,
+//! whoever came first. What a flow does not use is taken back when the budget is tight.
 
 use alloc::collections::VecDeque;
 
@@ -113,11 +113,13 @@ pub(super) struct Ledger {
     flows: usize,
     /// Flows whose window is more than the minimum.
     wanting: usize,
+    /// All windows together.
+    windows_bytes: usize,
 }
 
 impl Ledger {
     pub(super) const fn new(total_bytes: usize) -> Self {
-        Self { total_bytes, reserved_bytes: 0, flows: 0, wanting: 0 }
+        Self { total_bytes, reserved_bytes: 0, flows: 0, wanting: 0, windows_bytes: 0 }
     }
 
     pub(super) const fn reserved_bytes(&self) -> usize {
@@ -135,16 +137,21 @@ impl Ledger {
         MIN + beyond / self.wanting.max(1)
     }
 
-    /// What a flow should hold: its window, and no more than its share once the budget is half out.
+    /// What a flow should hold: its window, and no more than its share if not all windows fit. That
+    /// does not ask what is out at the moment: else whoever comes when much is free had more.
     fn target_bytes(&self, flow: &Flow) -> usize {
-        let most = if self.is_tight() { self.share_bytes() } else { usize::MAX };
+        let most = if self.fits() { usize::MAX } else { self.share_bytes() };
         flow.window.bytes().min(most).max(MIN)
     }
 
-    /// Whether half of the budget is out: shares count, and windows that are not used are taken
-    /// back.
+    /// Whether everybody can have the whole window.
+    const fn fits(&self) -> bool {
+        self.windows_bytes <= self.growth_bytes()
+    }
+
+    /// Whether windows that are not used are taken back.
     const fn is_tight(&self) -> bool {
-        self.reserved_bytes > self.total_bytes / 2
+        !self.fits() || self.reserved_bytes > self.total_bytes / 2
     }
 
     /// Whether one more circuit fits.
@@ -156,6 +163,7 @@ impl Ledger {
     pub(super) fn open(&mut self, credit_bytes: usize) -> Flow {
         self.flows += 1;
         self.wanting += 1;
+        self.windows_bytes += RELAY_WINDOW_START_BYTES;
         self.reserved_bytes += MIN;
         Flow {
             queue: VecDeque::new(),
@@ -176,6 +184,7 @@ impl Ledger {
     pub(super) fn close(&mut self, flow: &Flow) {
         self.flows -= 1;
         self.wanting -= usize::from(flow.wants_more());
+        self.windows_bytes -= flow.window.bytes();
         self.reserved_bytes -= flow.reserved_bytes();
         self.reserved_bytes += flow.in_flight_bytes;
     }
@@ -214,10 +223,8 @@ impl Ledger {
         self.change(flow, |flow| flow.queued_bytes -= bytes);
         flow.drained_bytes = flow.drained_bytes.saturating_add(bytes);
         let wanted = flow.wants_more();
-        flow.window.used(now, bytes, round_trip);
-        let woke = flow.wants_more() && !wanted;
-        self.wanting += usize::from(woke);
-        woke
+        self.resize(flow, |window| window.used(now, bytes, round_trip));
+        flow.wants_more() && !wanted
     }
 
     /// Grants what the flow's window, its share and the budget allow, if that is worth a message.
@@ -247,13 +254,20 @@ impl Ledger {
         if !self.is_tight() {
             return 0;
         }
-        let keep = used.saturating_mul(2).clamp(MIN, self.target_bytes(flow));
+        // Not the share, which grows again when others leave; the window would not.
+        let keep = used.saturating_mul(2).max(MIN);
         if keep < flow.window.bytes() {
-            self.wanting -= usize::from(flow.wants_more());
-            flow.window.set(keep);
-            self.wanting += usize::from(flow.wants_more());
+            self.resize(flow, |window| window.set(keep));
         }
-        flow.held_bytes().saturating_sub(keep).min(flow.grant_bytes)
+        flow.held_bytes().saturating_sub(self.target_bytes(flow)).min(flow.grant_bytes)
+    }
+
+    fn resize(&mut self, flow: &mut Flow, change: impl FnOnce(&mut Window)) {
+        self.wanting -= usize::from(flow.wants_more());
+        self.windows_bytes -= flow.window.bytes();
+        change(&mut flow.window);
+        self.windows_bytes += flow.window.bytes();
+        self.wanting += usize::from(flow.wants_more());
     }
 
     fn change(&mut self, flow: &mut Flow, change: impl FnOnce(&mut Flow)) {
@@ -274,10 +288,11 @@ impl Ledger {
         flows: impl Iterator<Item = &'a Flow>,
         orphaned_bytes: usize,
     ) {
-        let (mut count, mut wanting, mut reserved) = (0, 0, orphaned_bytes);
+        let (mut count, mut wanting, mut windows, mut reserved) = (0, 0, 0, orphaned_bytes);
         for flow in flows {
             count += 1;
             wanting += usize::from(flow.wants_more());
+            windows += flow.window.bytes();
             reserved += flow.reserved_bytes();
             let waiting: usize = flow
                 .queue
@@ -287,6 +302,7 @@ impl Ledger {
             assert_eq!(flow.queued_bytes, waiting + flow.in_flight_bytes);
         }
         assert_eq!((self.flows, self.wanting, self.reserved_bytes), (count, wanting, reserved));
+        assert_eq!(self.windows_bytes, windows);
         assert!(self.reserved_bytes <= self.total_bytes, "{self:?}");
     }
 }
@@ -317,11 +333,17 @@ mod tests {
         ledger.assert_adds_up(flows.iter(), 0);
     }
 
+    /// A flow whose window is as large as windows get.
+    fn large(ledger: &mut Ledger) -> Flow {
+        let mut flow = ledger.open(0);
+        ledger.resize(&mut flow, |window| window.set(crate::limits::RELAY_WINDOW_MAX_BYTES));
+        flow
+    }
+
     #[test]
     fn one_flow_gets_most_and_gives_it_back_when_others_come() {
         let mut ledger = Ledger::new(8 * 1024 * 1024);
-        let mut first = ledger.open(0);
-        first.window.set(crate::limits::RELAY_WINDOW_MAX_BYTES);
+        let mut first = large(&mut ledger);
         let granted = ledger.grant(&mut first);
         assert!(granted > 6 * 1024 * 1024, "{granted}");
         let mut second = ledger.open(0);
@@ -331,5 +353,34 @@ mod tests {
         ledger.returned(&mut first, back);
         assert!(ledger.grant(&mut second) >= RELAY_WINDOW_START_BYTES - MIN);
         ledger.assert_adds_up([&first, &second].into_iter(), 0);
+    }
+
+    #[test]
+    fn busy_flows_settle_at_equal_shares_whoever_came_first() {
+        let mut ledger = Ledger::new(64 * 1024 * 1024);
+        let mut flows: Vec<Flow> = Vec::new();
+        for _ in 0..100 {
+            let mut flow = large(&mut ledger);
+            let _ = ledger.grant(&mut flow);
+            flows.push(flow);
+        }
+        let share = ledger.share_bytes();
+        assert!(share > 500 * 1024, "{share}");
+        for round in 1..=400_u64 {
+            let now = Instant::from_nanos(round * 50_000_000);
+            for flow in &mut flows {
+                let bytes = flow.grant_bytes.min(64 * 1024);
+                flow.arrived(bytes);
+                flow.in_flight_bytes += bytes;
+                ledger.drained(flow, bytes, now, core::time::Duration::ZERO);
+                let _ = ledger.grant(flow);
+            }
+            ledger.assert_adds_up(flows.iter(), 0);
+        }
+        for flow in &flows {
+            // A grant waits until it is a quarter of the share.
+            let held = flow.held_bytes();
+            assert!((share * 3 / 4..=share).contains(&held), "{held} of {share}");
+        }
     }
 }
