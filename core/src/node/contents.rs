@@ -482,3 +482,6 @@ pub(super) const fn is_fetchable(descriptor: &Descriptor) -> bool {
     descriptor.length_bytes <= longest
         && merkle::chunk_count(descriptor.length_bytes) <= MAX_SHARE_CHUNKS
 }
+
+#[cfg(test)]
+pub(super) mod tests;

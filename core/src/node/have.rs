@@ -120,6 +120,33 @@ mod tests {
         assert!(matches!(&early, Early::Bits(bits) if bits.len() == MAX_EARLY_HAVE_BYTES));
     }
 
+    #[test]
+    fn whoever_has_all_needs_no_bits() {
+        let mut early = Early::All;
+        early.note(0, &[1]);
+        assert!(matches!(early, Early::All));
+        let mut early = Early::default();
+        early.note(0, &[]);
+        assert!(matches!(early, Early::Nothing));
+    }
+
+    #[test]
+    fn a_holding_knows_how_many_there_are_and_takes_no_more() {
+        let mut some = Holding::Some(fitted(ChunkSet::empty(11), 11));
+        for index in [0, 9, 10, 11, 15, u64::MAX] {
+            some.insert(index);
+            assert_eq!(some.has(index), index < 11);
+        }
+        let Holding::Some(set) = &some else { panic!("{some:?}") };
+        assert_eq!((some.chunks(), &set.bits[..], count(set)), (11, &[0x80, 0x60][..], 3));
+        let (mut all, mut nothing) = (Holding::All(5), Holding::Nothing);
+        all.insert(5);
+        nothing.insert(0);
+        assert_eq!((all.chunks(), all.has(4), all.has(5)), (5, true, false));
+        assert_eq!((nothing.chunks(), nothing.has(0)), (0, false));
+        assert_eq!(fitted(ChunkSet { bits: vec![0xFF; 2], len: 16 }, 16).bits, [0xFF, 0xFF]);
+    }
+
     // Spec M12
     #[test]
     fn a_fitted_set_has_no_bit_behind_its_end() {

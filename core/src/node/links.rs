@@ -536,3 +536,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

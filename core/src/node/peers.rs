@@ -576,3 +576,6 @@ impl Peer {
         self.came
     }
 }
+
+#[cfg(test)]
+mod tests;

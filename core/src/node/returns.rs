@@ -69,3 +69,6 @@ impl Node {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

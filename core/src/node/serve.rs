@@ -415,3 +415,6 @@ fn with_handle(message: &Message, to: Handle) -> Message {
     }
     message
 }
+
+#[cfg(test)]
+mod tests;

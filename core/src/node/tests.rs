@@ -1,6 +1,8 @@
 //! Nodes in a small world: real sessions, hashes and schedulers, virtual time.
 
+mod announce;
 mod hostile;
+mod strict;
 mod swarm;
 mod world;
 

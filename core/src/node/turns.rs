@@ -251,4 +251,39 @@ mod tests {
             prop_assert!(turns.hosts.ahead.is_empty() && turns.hosts.place.is_empty());
         }
     }
+
+    #[test]
+    fn what_one_had_beyond_the_others_is_remembered_while_others_wait() {
+        let mut queue = FairQueue::new();
+        queue.enter('a');
+        queue.enter('b');
+        queue.charge('a', 1_000);
+        assert_eq!(queue.next(), Some('b'), "whoever had less");
+        queue.leave('a');
+        assert_eq!(queue.ahead, BTreeMap::from([('a', 1_000)]));
+        queue.charge('b', 400);
+        queue.charge('b', 400);
+        queue.enter('a');
+        assert_eq!((queue.next(), queue.ahead.len()), (Some('b'), 0));
+        queue.charge('b', 400);
+        assert_eq!(queue.next(), Some('a'));
+        // Level with the clock: nothing is remembered.
+        queue.charge('a', 200);
+        queue.charge('a', 200);
+        queue.leave('b');
+        assert_eq!((queue.clock, queue.ahead.len()), (1_200, 0));
+        queue.leave('a');
+        assert!(queue.is_empty() && queue.next().is_none());
+    }
+
+    #[test]
+    fn a_host_leaves_with_its_last_link() {
+        let mut turns = Turns::new();
+        turns.enter(host(1), LinkId(1));
+        turns.enter(host(1), LinkId(2));
+        turns.leave(host(1), LinkId(1));
+        assert_eq!(turns.next(), Some((host(1), LinkId(2))));
+        turns.leave(host(1), LinkId(2));
+        assert!(turns.next().is_none() && turns.links.is_empty());
+    }
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::download::peers::{Has, Peer};
 use crate::limits::{
     ENDGAME_INTERVAL, MAX_DROPPED_LINKS, MAX_LACKING_CHUNKS, MAX_PEERS_PER_DOWNLOAD,
-    STORE_BACKLOG_BYTES,
+    MAX_SILENT_STRIKES, SILENT_REST, STORE_BACKLOG_BYTES,
 };
 
 const MIB: u64 = 1 << 20;
@@ -223,4 +223,72 @@ fn copies_are_bounded_at_once_and_in_all() {
         let copies = if copied { vec![(2, 127)] } else { vec![] };
         assert_eq!(hand.join(TWO), copies, "{open} {made}");
     }
+}
+
+#[test]
+fn what_our_disk_refused_is_tried_again_if_it_is_due_and_nobody_else_brings_it() {
+    let mut hand = Hand::new(100, Order::Sequential { window: 3 });
+    hand.join(ONE);
+    hand.put(Input::Arrived(ONE, 2, CHUNK_BYTES));
+    hand.put(Input::StoreFailed(ONE, 2));
+    assert_eq!(deadline(&hand, Wake::Retry(2)), Some(STORE_RETRY));
+    hand.put(Input::Unavailable(ONE, 2, Unavailable::NotHad));
+    assert_eq!(hand.download.wanted.key(2), None, "not before its time");
+    assert!(peer(&mut hand, ONE).lacking.is_empty(), "it was not asked");
+    hand.download.release(3);
+    assert_eq!(hand.download.wanted.key(3), None);
+    // Somebody else is at it.
+    let mut hand = Hand::new(1, Order::Rarest);
+    hand.join(ONE);
+    hand.put(Input::PeerJoined(TWO));
+    hand.put(Input::Arrived(TWO, 0, CHUNK_BYTES));
+    hand.put(Input::StoreFailed(TWO, 0));
+    assert_eq!(deadline(&hand, Wake::Retry(0)), None);
+    assert!(hand.download.flights.contains_key(&0));
+}
+
+#[test]
+fn a_chunk_that_is_wanted_again_is_as_rare_as_before() {
+    for (order, key) in [(Order::Rarest, 2), (Order::Sequential { window: 9 }, 0)] {
+        let mut hand = Hand::new(8, order);
+        hand.put(Input::Allowed(false));
+        for link in [ONE, TWO] {
+            hand.put(Input::PeerJoined(link));
+            hand.put(Input::PeerHas(link, 0, vec![0x80]));
+        }
+        hand.put(Input::PeerJoined(LinkId(3)));
+        hand.put(Input::PeerHas(LinkId(3), 0, vec![0x40]));
+        hand.download.wanted.unwant(0);
+        hand.download.want(0);
+        assert_eq!(hand.download.wanted.key(0), Some(key));
+    }
+}
+
+#[test]
+fn a_silent_peer_is_dropped_only_where_a_proven_one_is_left() {
+    for (proven, strikes, drops) in [(false, 0, false), (true, 1, false), (true, 0, true)] {
+        let mut hand = Hand::new(9, Order::Rarest);
+        hand.join(ONE);
+        hand.put(Input::PeerJoined(TWO));
+        let other = peer(&mut hand, TWO);
+        (other.proven, other.strikes) = (proven, strikes);
+        peer(&mut hand, ONE).strikes = MAX_SILENT_STRIKES - 1;
+        hand.download.silent(ONE);
+        assert_eq!(hand.download.dropped.contains(&ONE), drops, "{proven} {strikes}");
+        let rest = SILENT_REST * MAX_SILENT_STRIKES;
+        assert_eq!(deadline(&hand, Wake::Rested(ONE)), (!drops).then_some(rest));
+    }
+}
+
+#[test]
+fn a_lone_peer_that_passed_a_request_over_is_asked_again() {
+    let mut hand = Hand::new(100, Order::Rarest);
+    hand.join(ONE);
+    hand.prove(ONE, 0);
+    hand.pass(30);
+    hand.download.now = hand.now;
+    let later = hand.now;
+    hand.download.take_overtaken(ONE, later);
+    assert!(peer(&mut hand, ONE).lacking.is_empty());
+    assert_eq!(hand.download.wanted.key(1), Some(0));
 }

@@ -184,6 +184,48 @@ mod tests {
     }
 
     #[test]
+    fn handshakes_of_a_second_are_counted_in_all_and_by_source() {
+        let mut strangers = Strangers::default();
+        let begin = |strangers: &mut Strangers, key: u8, now| {
+            let from = IncomingFrom::Circuit(PeerId([key; 32]));
+            let refusal = strangers.refuses(now, from);
+            if refusal.is_none() {
+                strangers.add(from);
+                strangers.remove(from, true);
+            }
+            refusal
+        };
+        for key in 0..(MAX_HANDSHAKES_PER_SECOND / MAX_HANDSHAKES_PER_SECOND_PER_IP) as u8 {
+            for _ in 0..MAX_HANDSHAKES_PER_SECOND_PER_IP {
+                assert_eq!(begin(&mut strangers, key, Instant::ZERO), None);
+            }
+            let refusal = begin(&mut strangers, key, Instant::ZERO);
+            let in_all = strangers.begun == MAX_HANDSHAKES_PER_SECOND;
+            let by_source = "too_many_handshakes_from_ip";
+            assert_eq!(refusal, Some(if in_all { "too_many_handshakes" } else { by_source }));
+        }
+        assert_eq!((strangers.half_open, strangers.links), (0, 0));
+        let almost = Instant::from_nanos(999_999_999);
+        assert_eq!(begin(&mut strangers, 99, almost), Some("too_many_handshakes"));
+        assert_eq!(begin(&mut strangers, 99, Instant::from_nanos(1_000_000_000)), None);
+        assert_eq!((strangers.begun, strangers.begun_by_source.len()), (1, 1));
+    }
+
+    #[test]
+    fn half_open_links_are_bounded_in_all() {
+        let mut strangers = Strangers::default();
+        for number in 0..MAX_HALF_OPEN_LINKS {
+            let from = IncomingFrom::Circuit(PeerId([number as u8; 32]));
+            assert_eq!(strangers.refuses(Instant::ZERO, from), None);
+            strangers.add(from);
+        }
+        let from = IncomingFrom::Tcp(SocketAddr::from(([192, 0, 2, 1], 1)));
+        assert_eq!(strangers.refuses(Instant::ZERO, from), Some("too_many_half_open"));
+        strangers.remove(IncomingFrom::Circuit(PeerId([0; 32])), true);
+        assert_eq!(strangers.refuses(Instant::ZERO, from), None);
+    }
+
+    #[test]
     fn one_caller_through_the_relay_cannot_take_all_the_room() {
         let mut strangers = Strangers::default();
         let [bad, good] = [1, 2].map(|key| IncomingFrom::Circuit(PeerId([key; 32])));

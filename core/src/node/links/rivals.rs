@@ -121,3 +121,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

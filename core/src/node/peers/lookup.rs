@@ -186,8 +186,10 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::super::super::{Config, Input, PeerDropReason, Sink, Transmit};
+    use core::time::Duration;
+
     use super::*;
-    use crate::id::{Instance, Locator, PeerId};
+    use crate::id::{Instance, LinkId, Locator, PeerId};
     use crate::node::CallId;
     use crate::output::Output;
     use crate::path::Policy;
@@ -263,5 +265,71 @@ mod tests {
         let peers = &node.contents[&KEY].fetch.as_ref().unwrap().peers;
         assert!(peers.contains_key(&honest.instance));
         assert!(peers.len() <= MAX_BANNED_PER_DOWNLOAD + MAX_CANDIDATES_PER_DOWNLOAD);
+    }
+
+    fn fetch(node: &mut Node) -> &mut super::super::super::contents::Fetch {
+        node.contents.get_mut(&KEY).unwrap().fetch.as_mut().unwrap()
+    }
+
+    /// The pause until the next lookup is this, less a quarter at most.
+    fn assert_pause(node: &Node, pause: Duration) {
+        let planned = node.timers.get(&Timer::Lookup(KEY)).unwrap().since(node.now);
+        assert!(planned <= pause && planned >= pause * 3 / 4, "{planned:?} of {pause:?}");
+    }
+
+    #[test]
+    fn it_asks_often_while_nobody_is_there_and_rarely_in_company() {
+        let mut node = getter();
+        for seconds in [2, 4, 8, 10, 10, 10, 10] {
+            node.plan_lookup(KEY);
+            assert_pause(&node, Duration::from_secs(seconds));
+        }
+        fetch(&mut node).joined.insert(LinkId(1));
+        for seconds in [1, 2, 4, 8, 15, 15, 15, 15, 15, 15, 15] {
+            node.plan_lookup(KEY);
+            assert_pause(&node, Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn the_first_peer_and_the_loss_of_the_last_bring_a_lookup_forward() {
+        let mut node = getter();
+        fetch(&mut node).lookup.under_way = true;
+        node.look_for_company(KEY);
+        assert_eq!(fetch(&mut node).lookup.in_company, 0, "one is under way");
+        fetch(&mut node).lookup.under_way = false;
+        node.look_for_company(KEY);
+        assert_pause(&node, LOOKUP_INTERVAL_FIRST);
+        node.set_timer(Timer::Lookup(KEY), LOOKUP_INTERVAL_BUSY);
+        node.look_for_company(KEY);
+        assert_pause(&node, LOOKUP_INTERVAL_BUSY);
+        fetch(&mut node).lookup.in_vain = 3;
+        node.look_again(KEY);
+        let at = node.timers.get(&Timer::Lookup(KEY)).unwrap();
+        let asked_at = fetch(&mut node).lookup.asked_at;
+        assert_eq!((at, fetch(&mut node).lookup.in_vain), (asked_at + LOOKUP_INTERVAL_MIN, 0));
+    }
+
+    #[test]
+    fn a_tracker_that_names_a_time_is_not_asked_before() {
+        let mut node = getter();
+        let busy = |retry_after_seconds| CallError::Busy { retry_after_seconds };
+        node.on_lookup_failed(KEY, &busy(60));
+        let at = node.timers.get(&Timer::Lookup(KEY)).unwrap();
+        assert_eq!(at.since(node.now), Duration::from_secs(60));
+        node.on_lookup_failed(KEY, &busy(1));
+        assert_pause(&node, Duration::from_secs(4));
+        assert!(node.timers.get(&Timer::Lookup(KEY)).unwrap().since(node.now).as_secs() > 1);
+    }
+
+    #[test]
+    fn the_most_that_are_named_are_taken_and_more_are_cut() {
+        let most = MAX_CANDIDATES_PER_DOWNLOAD as u64;
+        for (number, expected, counted) in [(most, most, 0), (most + 1, most, 1)] {
+            let mut node = getter();
+            node.note_peers(KEY, (0..number).map(named).collect());
+            assert_eq!(fetch(&mut node).peers.len() as u64, expected);
+            assert_eq!(node.counters.get("too_many_peers_named"), counted);
+        }
     }
 }

@@ -15,35 +15,36 @@ use crate::session::{Command, Event as SessionEvent, Role, Setup, Suite};
 use crate::tracker_api::{PeerEntry, Request, Response};
 use crate::wire::{Handle, Message, RequestId};
 
-const KEY: ContentKey = ContentKey(1);
-const HASH: [u8; 32] = [3; 32];
-const SECRET: [u8; 32] = [7; 32];
+pub(super) const KEY: ContentKey = ContentKey(1);
+pub(super) const HASH: [u8; 32] = [3; 32];
+pub(super) const SECRET: [u8; 32] = [7; 32];
 
-fn descriptor() -> Descriptor {
+pub(super) fn descriptor() -> Descriptor {
     Descriptor { kind: Kind::File, length_bytes: 100, root: Hash([5; 32]) }
 }
 
-fn locator() -> Locator {
+pub(super) fn locator() -> Locator {
     descriptor().locator(Some(&Secret::new(SECRET)))
 }
 
-fn instance(id: u8) -> Instance {
+pub(super) fn instance(id: u8) -> Instance {
     Instance { peer: PeerId([id; 32]), number: u64::from(id) }
 }
 
-fn proof(secret: [u8; 32], role: u8, locator: Locator, hash: [u8; 32]) -> [u8; 32] {
+pub(super) fn proof(secret: [u8; 32], role: u8, locator: Locator, hash: [u8; 32]) -> [u8; 32] {
     make(&Secret::new(secret), role, locator, &hash)
 }
 
 /// A node, and what it said to the last input.
-struct Hand {
-    node: Node,
-    transmits: Vec<Transmit>,
-    events: Vec<Event>,
+pub(super) struct Hand {
+    pub(super) node: Node,
+    pub(super) now: Instant,
+    pub(super) transmits: Vec<Transmit>,
+    pub(super) events: Vec<Event>,
 }
 
 impl Hand {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let config = Config {
             me: instance(1),
             prefer_aes: true,
@@ -52,11 +53,11 @@ impl Hand {
             limit_down_bytes_per_second: None,
         };
         let node = Node::new(Instant::ZERO, Rng::new([1; 32]), config);
-        Self { node, transmits: Vec::new(), events: Vec::new() }
+        Self { node, now: Instant::ZERO, transmits: Vec::new(), events: Vec::new() }
     }
 
-    fn put(&mut self, input: Input) {
-        self.node.handle_input(Instant::ZERO, input);
+    pub(super) fn put(&mut self, input: Input) {
+        self.node.handle_input(self.now, input);
         self.transmits.clear();
         self.events.clear();
         loop {
@@ -69,7 +70,7 @@ impl Hand {
     }
 
     /// One that shares a file.
-    fn seeder() -> Self {
+    pub(super) fn seeder() -> Self {
         let mut hand = Self::new();
         hand.put(Input::Share {
             content: KEY,
@@ -82,7 +83,7 @@ impl Hand {
     }
 
     /// A link that came to it, and is up.
-    fn link(&mut self, incoming: u64, peer: u8) -> LinkId {
+    pub(super) fn link(&mut self, incoming: u64, peer: u8) -> LinkId {
         let from = IncomingFrom::Circuit(PeerId([peer; 32]));
         self.put(Input::Incoming { incoming, from });
         let accepted = self.transmits.iter().find_map(|transmit| match transmit {
@@ -94,23 +95,27 @@ impl Hand {
         link
     }
 
-    fn established(&mut self, link: LinkId, who: Instance) {
+    pub(super) fn established(&mut self, link: LinkId, who: Instance) {
         let Instance { peer, number: instance } = who;
         let (suite, handshake_hash) = (Suite::ChaChaPoly, HASH);
         let event = SessionEvent::Established { peer, instance, suite, handshake_hash };
         self.put(Input::Session { link, event });
     }
 
-    fn hear(&mut self, link: LinkId, message: Message) {
+    pub(super) fn hear(&mut self, link: LinkId, message: Message) {
         self.put(Input::Session { link, event: SessionEvent::Message(message) });
     }
 
     /// One that looks for the file, and what it dials when it hears of a seeder.
     fn getter() -> (Self, LinkId, Setup) {
+        Self::getter_of(locator())
+    }
+
+    pub(super) fn getter_of(locator: Locator) -> (Self, LinkId, Setup) {
         let mut hand = Self::new();
         hand.put(Input::Get {
             content: KEY,
-            locator: locator(),
+            locator,
             secret: Some(Secret::new(SECRET)),
             policy: Policy::Direct,
             sink: Sink::Store,
@@ -142,7 +147,7 @@ impl Hand {
     }
 
     /// What it said to the peer.
-    fn said(&self) -> Vec<Message> {
+    pub(super) fn said(&self) -> Vec<Message> {
         let said = self.transmits.iter().filter_map(|transmit| match transmit {
             Transmit::Session { command: Command::Send(message), .. } => Some(message.clone()),
             _ => None,
@@ -150,7 +155,7 @@ impl Hand {
         said.collect()
     }
 
-    fn closed(&self) -> Option<&CloseReason> {
+    pub(super) fn closed(&self) -> Option<&CloseReason> {
         self.transmits.iter().find_map(|transmit| match transmit {
             Transmit::Session { command: Command::Close(reason), .. } => Some(reason),
             _ => None,
@@ -158,7 +163,7 @@ impl Hand {
     }
 }
 
-fn misbehaved(rule: &'static str) -> CloseReason {
+pub(super) fn misbehaved(rule: &'static str) -> CloseReason {
     CloseReason::Misbehaved(Misbehaviour(rule))
 }
 
