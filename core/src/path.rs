@@ -169,9 +169,7 @@ struct Dials {
     next_at: Instant,
     /// When all have failed.
     until: Instant,
-    /// Whether every failure so far was a refusal.
-    all_refused: bool,
-    /// The first failure that says more than a refusal, or else the first.
+    /// The first failure that says more than a refusal.
     error: Option<DialError>,
 }
 
@@ -292,7 +290,6 @@ impl PathChooser {
             next: 0,
             next_at: self.now,
             until: self.now + DIRECT_TIMEOUT,
-            all_refused: true,
             error: None,
         });
         self.dial_next();
@@ -315,11 +312,9 @@ impl PathChooser {
             return;
         };
         dials.pending.remove(place);
-        let refused = error == DialError::Refused;
-        if dials.error.is_none() || (dials.all_refused && !refused) {
-            dials.error = Some(error);
+        if error != DialError::Refused {
+            dials.error.get_or_insert(error);
         }
-        dials.all_refused &= refused;
         if !dials.pending.is_empty() {
             return;
         }
@@ -337,8 +332,8 @@ impl PathChooser {
         let timed_out = !dials.pending.is_empty();
         let reason = match dials.error.take() {
             _ if timed_out => Reason::DirectTimedOut { dialled },
-            Some(error) if !dials.all_refused => Reason::DirectFailed { error, dialled },
-            Some(_) | None => Reason::DirectRefused { dialled },
+            Some(error) => Reason::DirectFailed { error, dialled },
+            None => Reason::DirectRefused { dialled },
         };
         for attempt in core::mem::take(&mut dials.pending) {
             self.transmit(Transmit::Abandon(attempt));

@@ -189,7 +189,7 @@ impl Rules {
         if parent == deepest {
             return Ok(open);
         }
-        let under_last = !self.last.is_empty() && is_above(self.last.len());
+        let under_last = is_above(self.last.len());
         let last_is_folder = self.open.last() == Some(&self.last.len());
         if under_last && planted!(FollowLink) {
             return Ok(open);

@@ -186,6 +186,13 @@ fn paths_have_limits() {
     assert_eq!(deep[11].path.len(), MAX_PATH_BYTES - 1);
     assert!(decode(&raw(&deep[..12]), 99).is_ok());
     assert_eq!(refused(&deep), "path_too_long");
+    let mut longest = deep[..11].to_vec();
+    for rest in ["n".repeat(100), "n".repeat(155)] {
+        let above = core::str::from_utf8(&longest[longest.len() - 1].path).unwrap();
+        longest.push(folder(&[above, &rest].join("/")));
+    }
+    assert_eq!(longest[12].path.len(), MAX_PATH_BYTES);
+    assert!(decode(&raw(&longest), 99).is_ok());
     assert_eq!(refused(&[link("a", &"x".repeat(MAX_PATH_BYTES + 1))]), "link_too_long");
     assert!(decode(&raw(&[link("a", &"x".repeat(MAX_PATH_BYTES))]), 99).is_ok());
     let mut longest = Vec::new();
@@ -208,6 +215,8 @@ fn order_and_parents_are_checked() {
     assert_eq!(refused(&[folder("a"), file("ab/c", 1)]), "parent_missing");
     assert_eq!(refused(&[folder("a"), folder("a/b"), file("a/c/d", 1)]), "parent_missing");
     assert_eq!(refused(&[folder("ab"), file("abc/d", 1)]), "parent_missing");
+    assert_eq!(refused(&[file("a", 1), file("b/c", 1)]), "parent_missing");
+    assert_eq!(refused(&[folder(""), file("b/c", 1)]), "parent_missing");
     assert_eq!(refused(&[file("a", 1), file("a/b", 1)]), "parent_not_folder");
     assert_eq!(refused(&[link("a", "."), file("a/b", 1)]), "parent_not_folder");
     assert_eq!(refused(&[link("a", "."), file("a/b/c", 1)]), "parent_not_folder");
@@ -250,6 +259,21 @@ fn too_many_entries_are_refused() {
     let mut rules = Rules { entries, last: b"a".to_vec(), ..Rules::default() };
     assert_eq!(rules.take(&View::of(&file("b", 0))), Ok(0));
     assert_eq!(rules.take(&View::of(&file("c", 0))), Err(DecodeError("too_many_entries")));
+}
+
+// Spec C15c, C27
+#[test]
+fn an_entry_that_is_cut_by_the_end_is_refused_for_ever() {
+    let mut bytes = raw(&[folder("a")]);
+    bytes.pop();
+    let (most, last) = bytes.split_at(bytes.len() - 1);
+    let mut decoder = Decoder::new(bytes.len() as u64).expect("short enough");
+    decoder.push(most);
+    assert_eq!(decoder.next_entry(), Ok(None), "more may come");
+    decoder.push(last);
+    for _ in 0..2 {
+        assert_eq!(decoder.next_entry(), Err(DecodeError("truncated")));
+    }
 }
 
 // Spec C22b, C15b

@@ -240,6 +240,22 @@ fn a_lost_circuit_is_opened_again_with_growing_pauses_and_direct_is_not_tried() 
 }
 
 #[test]
+fn the_peers_of_a_relay_that_restarts_do_not_come_back_all_at_once() {
+    let pauses: Vec<u64> = (0..50)
+        .map(|seed| {
+            let config =
+                Config { policy: Policy::Relay, can_punch: false, addresses: vec![], relay: true };
+            let mut chooser = PathChooser::new(Instant::ZERO, Rng::new([seed; 32]), config);
+            chooser.pause();
+            chooser.deadline().as_nanos() / 1_000_000
+        })
+        .collect();
+    assert!(pauses.iter().all(|pause| (750..=1_000).contains(pause)), "{pauses:?}");
+    let spread = pauses.iter().max().unwrap() - pauses.iter().min().unwrap();
+    assert!(spread > 200, "a quarter of a second is drawn from: {pauses:?}");
+}
+
+#[test]
 fn the_login_that_is_lost_with_the_circuit_is_waited_for() {
     let mut bench = Bench::new(Policy::Relay, 0, true);
     bench.put(Input::RelayReady(true));
