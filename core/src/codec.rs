@@ -166,6 +166,8 @@ impl Write for bytes::BytesMut {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]
@@ -182,6 +184,11 @@ mod tests {
         }
         assert_eq!(Reader::new(&[0, 2, b'a']).bytes16(9), Err(DecodeError("truncated")));
         assert_eq!(Reader::new(&[0, 1, 0xFF]).str16(9), Err(DecodeError("not_utf8")));
+    }
+
+    #[test]
+    fn an_error_reads_as_the_rule_that_was_broken() {
+        assert_eq!(DecodeError("too_long").to_string(), "too_long");
     }
 
     const TOO_LONG: Result<usize, DecodeError> = Err(DecodeError("too_long"));

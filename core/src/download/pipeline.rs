@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_measures_the_delay_is_a_quarter() {
+        let rates = [400_000_000_000, 0];
+        let pipeline = Pipeline { delay: Some(100_000_000), rates, ..Pipeline::default() };
+        let probing = Pipeline { probing: true, ..pipeline };
+        assert_eq!(probing.window(CHUNK), (80 + 4) / 4);
+        assert_eq!(Pipeline { probing: true, ..Pipeline::default() }.window(CHUNK), 2);
+    }
+
+    #[test]
     fn a_window_is_twice_the_product_and_something_to_spare() {
         let window = |rate: u64, delay_millis: u64, chunk_bytes| {
             let delay = Some(delay_millis * 1_000_000);

@@ -406,6 +406,26 @@ mod tests {
     }
 
     #[test]
+    fn progress_is_told_a_second_after_the_last_news_of_a_chunk() {
+        let mut receiver = Receiver::new(RecordCipher::new(Suite::ChaChaPoly, &[5; 32]));
+        let at = |nanos: u64| Instant::from_nanos(1_000_000_000 + nanos);
+        let (request, proof, data) = (RequestId(7), Vec::new(), BytesMut::new());
+        assert_eq!(receiver.progress(at(0)), None, "no chunk is under way");
+        receiver.frame = Frame::Chunk(Chunk { request, proof, data, length: 9, filled: 0 });
+        assert_eq!(receiver.progress(at(0)), None, "nothing of it has come");
+        if let Frame::Chunk(chunk) = &mut receiver.frame {
+            chunk.filled = 4;
+        }
+        assert_eq!(receiver.progress(at(0)), Some((request, 4)));
+        assert_eq!(receiver.progress(at(999_999_999)), None);
+        assert_eq!(receiver.progress(at(1_000_000_000)), Some((request, 4)));
+        receiver.became_whole = true;
+        assert_eq!(receiver.progress(at(2_500_000_000)), None, "a whole one is news");
+        assert_eq!(receiver.progress(at(3_499_999_999)), None);
+        assert_eq!(receiver.progress(at(3_500_000_000)), Some((request, 4)));
+    }
+
+    #[test]
     fn a_small_chunk_takes_no_large_buffer() {
         for (length, large) in [(READ_BYTES / 4, false), (READ_BYTES / 4 + 1, true)] {
             let mut receiver = Receiver::new(RecordCipher::new(Suite::ChaChaPoly, &[5; 32]));

@@ -234,6 +234,17 @@ fn the_longest_answer_is_read() {
     assert_eq!(peers_of(&format!("{padded} ")), Err(CallError::Garbage("too_long")));
 }
 
+// Spec T4b
+#[test]
+fn of_a_peer_so_many_addresses_are_kept() {
+    let id = instance_text(&me());
+    let ports: Vec<String> = (1..=20).map(|port| format!("\"192.0.2.1:{port}\"")).collect();
+    let body = format!(r#"{{"peers":[{{"peer_id":"{id}","addresses":[{}]}}]}}"#, ports.join(","));
+    let ports: Vec<u16> =
+        peers_of(&body).unwrap()[0].addresses.iter().map(SocketAddr::port).collect();
+    assert!(ports.iter().copied().eq(1..=16), "{ports:?}");
+}
+
 // Spec T2, T3
 #[test]
 fn refusals_are_told_apart() {

@@ -48,6 +48,11 @@ fn both_patterns_and_suites_end_in_the_same_keys() {
 }
 
 #[test]
+fn an_error_reads_as_its_word() {
+    assert_eq!(alloc::format!("{}", HandshakeError("handshake_key")), "handshake_key");
+}
+
+#[test]
 fn the_same_bytes_in_give_the_same_bytes_out() {
     let once = || pair(Pattern::Ik, Suite::AesGcm).0.write_message().unwrap();
     assert_eq!(once(), once());

@@ -39,6 +39,28 @@ fn a_key_counts_up_and_down_while_its_chunk_is_wanted() {
 }
 
 #[test]
+fn no_chunk_beyond_the_last_has_a_key() {
+    let mut wanted = Wanted::new(3, 1);
+    (0..3).for_each(|chunk| wanted.want(chunk, 5));
+    assert_eq!([2, 3, 4, u64::MAX].map(|chunk| wanted.key(chunk)), [Some(5), None, None, None]);
+}
+
+#[test]
+fn a_view_that_knows_only_the_best_takes_nothing_behind_them() {
+    let known = |offers: &[(u8, u64)], whole: bool| {
+        let mut view = View { best: [(1, 5), (1, 8)].into(), whole };
+        offers.iter().for_each(|(key, turn)| view.offer(*key, *turn));
+        view.best.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(known(&[(1, 9), (2, 0)], false), [(1, 5), (1, 8)]);
+    assert_eq!(known(&[(0, 9), (1, 7)], false), [(0, 9), (1, 5), (1, 7), (1, 8)]);
+    assert_eq!(known(&[(1, 9)], true), [(1, 5), (1, 8), (1, 9)]);
+    let mut empty = View::default();
+    empty.offer(0, 0);
+    assert!(empty.best.is_empty(), "the next pass finds it");
+}
+
+#[test]
 fn stretches_without_a_wanted_chunk_are_skipped_and_all_others_gone_through() {
     let mut wanted = Wanted::new(3 * BLOCK + 5, 0);
     assert_eq!(wanted.blocks.len(), 4);

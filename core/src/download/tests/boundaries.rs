@@ -87,6 +87,49 @@ fn a_silent_peer_is_not_dropped_where_nobody_delivers() {
     }
 }
 
+// Spec P20
+#[test]
+fn the_pause_after_a_full_disk_is_kept_whatever_else_ends() {
+    let mut hand = Hand::new(1, Order::Rarest);
+    hand.join(ONE);
+    hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));
+    hand.put(Input::StoreFailed(ONE, 0));
+    for why in [Unavailable::NotHad, Unavailable::ReadFailed] {
+        assert_eq!(hand.requests(Input::Unavailable(TWO, 0, why)), []);
+        assert_eq!(hand.download.wanted.key(0), None);
+    }
+}
+
+// Spec P9, P19
+#[test]
+fn what_was_not_asked_changes_nothing_when_it_is_not_had() {
+    let mut hand = Hand::new(10, Order::Sequential { window: 3 });
+    assert_eq!(hand.join(ONE), [(1, 0)]);
+    for why in [Unavailable::NotHad, Unavailable::ReadFailed] {
+        for chunk in [2, 3, 4, 9, 10, u64::MAX] {
+            assert_eq!(hand.put(Input::Unavailable(ONE, chunk, why)), (vec![], vec![]));
+            let key = hand.download.wanted.key(chunk);
+            assert_eq!(key, (chunk == 2).then_some(0), "{chunk} is not due");
+        }
+    }
+    assert!(hand.download.peers[&ONE].lacking.is_empty());
+}
+
+// Spec P17
+#[test]
+fn a_lone_peer_is_asked_again_for_what_it_passed_over() {
+    let mut hand = Hand::new(100, Order::Rarest);
+    hand.join(ONE);
+    hand.prove(ONE, 0);
+    let later = hand.now + Duration::from_nanos(1);
+    hand.pass(30);
+    hand.download.now = hand.now;
+    hand.download.take_overtaken(ONE, later);
+    assert_eq!(hand.download.request_of(ONE, 1), None);
+    assert_eq!(hand.download.wanted.key(1), Some(0));
+    assert!(hand.download.peers[&ONE].lacking.is_empty());
+}
+
 /// A seeder that has six requests open and brings two chunks a second, and TWO, which has chunk 40
 /// and so many after it, and has needed so long for the first of them.
 fn a_seeder_and_a_partial_peer(bits: &[u8], millis: u64) -> Hand {

@@ -46,6 +46,7 @@ fn an_answer_renews_the_patience_and_a_cancel_does_not() {
     hand.put(Input::Unavailable(ONE, 1, Unavailable::NotHad));
     assert_eq!(deadline(&hand, Wake::Silent(ONE)), Some(REQUEST_TIMEOUT));
     hand.pass(20);
+    hand.put(Input::Tick);
     let number = hand.download.request_of(ONE, 2).unwrap();
     hand.download.end_request(ONE, number, true);
     assert_eq!(deadline(&hand, Wake::Silent(ONE)), Some(Duration::from_secs(10)));

@@ -147,6 +147,22 @@ fn chunks_are_checked_against_what_was_asked() {
     hand.blamed("unexpected_chunk");
 }
 
+// Spec S21
+#[test]
+fn a_record_may_end_a_chunk_and_go_on_with_another_frame() {
+    let mut hand = Hand::established();
+    hand.peer.request(1, 0);
+    hand.plain(&[&chunk_head(1, 0, 10)[..], b"abc"].concat());
+    let mut rest = b"defghij".to_vec();
+    Message::Complete { handle: Handle(7) }.encode(&mut rest);
+    hand.plain(&rest);
+    let [.., Event::Chunk { data, .. }, Event::Message(message)] = &hand.peer.events[..] else {
+        panic!("{:?}", hand.peer.events)
+    };
+    assert_eq!(&data[..], b"abcdefghij");
+    assert_eq!(*message, Message::Complete { handle: Handle(7) });
+}
+
 // Spec M3, M13, M14b
 #[test]
 fn messages_out_of_place_are_refused() {

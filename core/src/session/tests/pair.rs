@@ -340,12 +340,20 @@ fn more_requests_than_the_peer_must_take_wait() {
     assert_eq!(messages(&a), [&answer]);
     pump(&mut a, &mut b, || usize::MAX);
     assert_eq!(messages(&b).len(), MAX_INCOMING_REQUESTS);
-    for number in 0..10 {
-        let why = Unavailable::NotHad;
-        b.command(Command::Send(Message::Unavailable { request: RequestId(number), why }));
+    for (answered, come) in [(0..2, 2), (2..10, 4)] {
+        for number in answered {
+            let why = Unavailable::NotHad;
+            b.command(Command::Send(Message::Unavailable { request: RequestId(number), why }));
+        }
+        pump(&mut a, &mut b, || usize::MAX);
+        assert_eq!(messages(&b).len(), MAX_INCOMING_REQUESTS + come);
     }
-    pump(&mut a, &mut b, || usize::MAX);
-    assert_eq!(messages(&b).len(), MAX_INCOMING_REQUESTS + 4);
+    let came =
+        messages(&b).split_off(MAX_INCOMING_REQUESTS).into_iter().map(|message| match message {
+            Message::Request { request, .. } => request.0 - most,
+            other => panic!("{other:?}"),
+        });
+    assert!(came.eq([0, 2, 3, 4]), "in their order");
     assert_eq!((a.closed(), b.closed()), (None, None));
 }
 

@@ -95,6 +95,23 @@ fn one_that_takes_nothing_is_dropped() {
     timed_out(&b, Awaited::Writable);
 }
 
+// Spec S23
+#[test]
+fn bytes_of_the_handshake_are_not_taken_for_those_behind_them() {
+    let mut a = Peer::new(initiator(Some(responder_id()), Suite::ChaChaPoly));
+    let mut b = Peer::new(responder(true, true));
+    b.eager = false;
+    b.receive(&a.take_sent());
+    let answer = b.take_sent();
+    a.receive(&answer);
+    b.receive(&a.take_sent());
+    assert!(b.is_established());
+    b.input(Input::Sent { bytes: 50 });
+    assert_eq!(b.deadline, Instant::ZERO + LIVENESS_TIMEOUT, "its Hello is not taken yet");
+    b.input(Input::Sent { bytes: answer.len() - 50 });
+    assert_eq!(b.deadline, Instant::ZERO + KEEPALIVE_INTERVAL);
+}
+
 #[test]
 fn progress_is_told_once_a_second() {
     let (mut a, mut b) = usual();
