@@ -27,6 +27,7 @@ use crate::model::{Change, Changed, FileKey, FileRow};
 mod postgres;
 mod record;
 mod sqlite;
+mod statements;
 #[cfg(test)]
 mod tests;
 
