@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use towpath_core::limits::MAX_PATH_BYTES;
+use towpath_core::id::{Descriptor, Kind};
+use towpath_core::limits::{MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_PATH_BYTES, MAX_SHARE_CHUNKS};
+use towpath_core::merkle::chunk_count;
+
+use crate::error::Error;
 
 /// Entries between two points of the index that is kept in memory: 16,000 points for a million
 /// entries.
@@ -50,3 +54,19 @@ pub(crate) const MAX_CACHE_BYTES: u64 = 1024 * 1024 * 1024;
 pub(crate) const MAX_CACHE_HEADER_BYTES: u64 = 4 * 1024 * 1024;
 /// A temporary file of the cache that is older than this was left by a crash.
 pub(crate) const STALE_TEMPORARY: Duration = Duration::from_secs(24 * 3600);
+
+/// Nothing is allocated for a length that no share may have.
+pub(crate) fn check_length(descriptor: Descriptor) -> Result<(), Error> {
+    let most = match descriptor.kind {
+        Kind::File => MAX_FILE_BYTES,
+        Kind::Manifest => MAX_MANIFEST_BYTES,
+    };
+    let length = descriptor.length_bytes;
+    if length > most || chunk_count(length) > MAX_SHARE_CHUNKS {
+        return Err(Error::new(
+            "manifest",
+            format!("{length} bytes are more than any share may have"),
+        ));
+    }
+    Ok(())
+}

@@ -31,7 +31,7 @@ use super::Skipped;
 use super::base::Base;
 use super::list::{List, SectionReader, Stat};
 use crate::error::Error;
-use crate::limits::{MAX_CACHE_BYTES, MAX_CACHE_HEADER_BYTES, STALE_TEMPORARY};
+use crate::limits::{MAX_CACHE_BYTES, MAX_CACHE_HEADER_BYTES, STALE_TEMPORARY, check_length};
 use crate::tree::Section;
 
 const MAGIC: &[u8; 16] = b"towpath cache 1\n";
@@ -283,6 +283,7 @@ fn read(file: File) -> io::Result<(Stored, Vec<PathBuf>)> {
     let whole = Section { file: file.clone(), start: 8, length };
     SectionReader::new(&whole).take(length).read_to_end(&mut bytes)?;
     let (facts, lengths, paths) = decode(&bytes).map_err(io::Error::other)?;
+    check_length(facts.descriptor).map_err(io::Error::other)?;
     let mut start = 8 + length;
     let sections = lengths.map(|length| {
         let section = Section { file: file.clone(), start, length };

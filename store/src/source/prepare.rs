@@ -33,6 +33,7 @@ use crate::error::Error;
 use crate::index::{Index, ReadError};
 use crate::limits::{
     HASH_JOB_BYTES, HASH_JOB_FILES, MAX_HASH_JOBS, MAX_WAITING_ENTRIES, TIMESTAMP_TICK,
+    check_length,
 };
 use crate::tree::ProofReader;
 use crate::tree::{NODE_BYTES, NodeWriter, Section};
@@ -50,6 +51,9 @@ pub(super) fn prepare(
     let list =
         ListWriter::new(cache.temporary().map_err(cannot)?, cache.temporary().map_err(cannot)?);
     let (list, walked) = Walk::new(&base, own, list, progress).run()?;
+    // A single file has no manifest, whose rules would say so.
+    let length_bytes = walked.seen.total_bytes;
+    check_length(Descriptor { kind: Kind::File, length_bytes, root: Hash([0; 32]) })?;
     let list = list.finish().map_err(cannot)?;
     let same = |old: &Stored| {
         old.facts.skipped == walked.skipped && old.list().same(&list).unwrap_or(false)

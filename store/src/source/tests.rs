@@ -197,6 +197,11 @@ fn a_file_is_remembered_and_a_broken_cache_is_none() {
         assert_eq!(again.hashed_bytes(), 5 * CHUNK as u64);
         assert_eq!(again.descriptor(), first.descriptor());
     }
+    // After 8 bytes of length, 16 of magic and the kind: a length that no share may have.
+    let mut long = bytes.clone();
+    long[25] = 1;
+    std::fs::write(&entry, &long).unwrap();
+    assert_eq!(share(&data, &[&file]).unwrap().hashed_bytes(), 5 * CHUNK as u64);
     // Entries whose file is gone are dropped when another is made.
     std::fs::rename(&file, dir.path().join("moved")).unwrap();
     share(&data, &[&dir.path().join("moved")]).unwrap();

@@ -12,12 +12,12 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
 use towpath_core::id::{Descriptor, FileId, Kind, Space, to_hex};
-use towpath_core::limits::{MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_NAME_BYTES, MAX_SHARE_CHUNKS};
-use towpath_core::merkle::chunk_count;
+use towpath_core::limits::MAX_NAME_BYTES;
 
 use super::journal::{Journal, Replay};
 use super::{Opened, Place, Target, finish, names};
 use crate::error::Error;
+use crate::limits::check_length;
 use crate::paths::{create_file, make_folder, open_file, open_folder, remove_all};
 use crate::source::{Prepared, prepare};
 
@@ -76,22 +76,6 @@ pub(super) fn open(
         contents: OnceLock::new(),
         finished: AtomicBool::new(false),
     }))
-}
-
-/// Nothing is allocated for a length that no share may have.
-fn check_length(descriptor: Descriptor) -> Result<(), Error> {
-    let most = match descriptor.kind {
-        Kind::File => MAX_FILE_BYTES,
-        Kind::Manifest => MAX_MANIFEST_BYTES,
-    };
-    let length = descriptor.length_bytes;
-    if length > most || chunk_count(length) > MAX_SHARE_CHUNKS {
-        return Err(Error::new(
-            "manifest",
-            format!("{length} bytes are more than any share may have"),
-        ));
-    }
-    Ok(())
 }
 
 fn open_parent(out: &Path) -> Result<(OwnedFd, PathBuf, Vec<u8>), Error> {
