@@ -119,4 +119,34 @@ mod tests {
         assert_eq!(flights.confirm(&mut bytes), None, "a driver that counts too much harms nobody");
         assert_eq!(flights.unconfirmed_bytes(), 0);
     }
+
+    #[test]
+    fn a_queue_that_was_long_gives_its_memory_back_when_it_is_empty() {
+        for (messages, keeps) in [(1, true), (KEEP_MESSAGES, true), (KEEP_MESSAGES + 1, false)] {
+            let mut flights = Flights::default();
+            for number in 0..messages {
+                flights.push(Instant::ZERO, 10, number);
+            }
+            let mut bytes = usize::MAX;
+            for number in 0..messages {
+                assert_eq!(flights.confirm(&mut bytes), Some(number));
+            }
+            assert_eq!(bytes, usize::MAX - 10 * messages);
+            assert_eq!(flights.queue.capacity() > 0, keeps, "{messages}");
+        }
+    }
+
+    #[test]
+    fn what_the_socket_has_not_taken_is_left_over() {
+        let mut flights = Flights::default();
+        for (bytes, what) in [(10, 'a'), (20, 'b'), (30, 'c')] {
+            flights.push(Instant::ZERO, bytes, what);
+        }
+        assert_eq!(flights.unconfirmed_bytes(), 60);
+        let mut bytes = 15;
+        assert_eq!(flights.confirm(&mut bytes), Some('a'));
+        assert_eq!((bytes, flights.confirm(&mut bytes)), (5, None));
+        assert_eq!((bytes, flights.unconfirmed_bytes()), (0, 45));
+        assert!(flights.into_rest().eq(['b', 'c']));
+    }
 }

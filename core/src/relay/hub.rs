@@ -451,6 +451,13 @@ impl Hub {
         self.stopped = true;
     }
 
+    /// Memory of the frames that wait for a socket: for tests.
+    #[cfg(test)]
+    pub(super) fn waiting_capacity(&self) -> usize {
+        let flows = self.circuits.values().flat_map(|circuit| &circuit.flows);
+        flows.flat_map(|flow| &flow.queue).map(BytesMut::capacity).sum()
+    }
+
     /// Checks our own books: for tests, after every input.
     #[cfg(test)]
     pub(super) fn assert_sound(&self) {

@@ -3,6 +3,9 @@
 mod behaviour;
 mod hostile;
 mod laws;
+mod limits;
+mod mallory;
 mod many;
+mod played_hub;
 mod speed;
 mod world;

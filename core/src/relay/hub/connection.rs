@@ -211,3 +211,6 @@ pub(super) fn network(ip: IpAddr) -> IpAddr {
 pub(super) const fn misbehaved(rule: &'static str) -> CloseReason {
     CloseReason::Misbehaved(Misbehaviour(rule))
 }
+
+#[cfg(test)]
+mod tests;
