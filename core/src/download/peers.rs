@@ -174,7 +174,7 @@ impl Download {
         let (Some(seeder), Some(peer)) = (self.peers.get(&asked), self.peers.get(&link)) else {
             return;
         };
-        let is_seeder = matches!(seeder.has, Has::All) && asked != link;
+        let is_seeder = matches!(seeder.has, Has::All);
         let has_room = peer.proven && peer.requests.len() < peer.limit(self.chunk_bytes());
         let Some(request) = seeder.requests.get(&number).filter(|_| is_seeder && has_room) else {
             return;

@@ -150,6 +150,28 @@ fn a_seeder_and_a_partial_peer(bits: &[u8], millis: u64) -> Hand {
 
 // Spec P26
 #[test]
+fn a_chunk_does_not_move_from_a_partial_peer_nor_from_a_seeder_to_itself() {
+    let mut hand = a_seeder_and_a_partial_peer(&[0xFF], 10);
+    let (transmits, _) = hand.put(Input::PeerHas(ONE, 8, vec![0b0100_0000]));
+    assert_eq!(transmits, []);
+    // ONE has eleven chunks alone.
+    let mut hand = Hand::new(100, Order::Rarest);
+    hand.put(Input::PeerJoined(ONE));
+    assert_eq!(hand.requests(Input::PeerHas(ONE, 0, vec![0xFF, 0xE0])), [(1, 0)]);
+    for chunk in 0..4 {
+        hand.now = hand.now + Duration::from_millis(490);
+        hand.prove(ONE, chunk);
+    }
+    hand.put(Input::PeerJoined(TWO));
+    let asked = hand.requests(Input::PeerHas(TWO, 40, vec![0xFF]));
+    hand.prove(TWO, asked[0].1);
+    assert!(hand.download.request_of(ONE, 9).is_some());
+    let (transmits, _) = hand.put(Input::PeerHas(TWO, 8, vec![0b0100_0000]));
+    assert!(!transmits.contains(&Transmit::Cancel(ONE, 9)), "at most a copy: {transmits:?}");
+}
+
+// Spec P26
+#[test]
 fn a_chunk_moves_to_whoever_brings_it_sooner_by_a_quarter_and_has_room() {
     // Chunk 9 is the sixth there: three seconds. TWO has two open: 9 would be its third.
     let cases: [(&[u8], u64, bool); 4] = [
