@@ -144,6 +144,11 @@ mod tests {
     }
 
     #[test]
+    fn a_forgery_reads_as_one() {
+        assert_eq!(alloc::format!("{Forged}"), "the authentication tag does not match");
+    }
+
+    #[test]
     fn every_changed_bit_is_noticed() {
         for key in both() {
             let mut whole = [1, 2, 3, 4, 5].to_vec();

@@ -138,6 +138,12 @@ fn a_length_that_lies_is_found() {
         assert_eq!(decoder.next_entry(), Err(DecodeError("trailing_bytes")));
     }
     assert_eq!(decoder.finish(), Err(DecodeError("trailing_bytes")));
+
+    let (most, last) = bytes.split_at(bytes.len() - 1);
+    let mut decoder = Decoder::new(most.len() as u64).expect("short enough");
+    decoder.push(most);
+    decoder.push(last);
+    assert_eq!(decoder.next_entry(), Err(DecodeError("trailing_bytes")));
 }
 
 // Spec C15c, C27
