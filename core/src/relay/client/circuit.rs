@@ -200,10 +200,7 @@ impl Sending {
 
     /// Takes its place in the list of turns; answers whether it had none.
     pub(super) fn wants_turn(&mut self) -> bool {
-        if self.in_turns
-            || self.queued_bytes == 0
-            || self.payload_bytes(MAX_RELAY_PAYLOAD_BYTES) == 0
-        {
+        if self.in_turns || self.payload_bytes(MAX_RELAY_PAYLOAD_BYTES) == 0 {
             return false;
         }
         self.in_turns = true;

@@ -374,6 +374,72 @@ fn a_client_that_takes_nothing_is_left_and_one_that_has_nothing_to_take_is_not()
     }
 }
 
+// Spec R14
+#[test]
+fn a_socket_has_seventy_seconds_for_what_it_was_given_however_long_it_had_nothing() {
+    for data in [false, true] {
+        let mut world = World::new(64, 64 * MIB);
+        let [mut sender, mut receiver] = [61, 62].map(|byte| Mallory::new(&mut world, byte));
+        connect(&mut world, &mut sender, 1, &mut receiver);
+        for mallory in [&sender, &receiver] {
+            mallory.take(&mut world);
+        }
+        for _ in 0..50 {
+            world.run(SECOND);
+            sender.say(&mut world, &ToHub::Pong { nonce: 99 });
+            receiver.say(&mut world, &ToHub::Pong { nonce: 99 });
+        }
+        if data {
+            sender.data(&mut world, 1, 10);
+        } else {
+            receiver.say(&mut world, &ToHub::Ping { nonce: 1 });
+        }
+        for second in 0..70 {
+            assert_eq!(world.why_closed(receiver.conn), None, "{second}");
+            receiver.say(&mut world, &ToHub::Pong { nonce: 99 });
+            sender.say(&mut world, &ToHub::Pong { nonce: 99 });
+            world.run(SECOND);
+        }
+        let reason = CloseReason::Timeout(Awaited::Writable);
+        assert_eq!(world.why_closed(receiver.conn), Some(&reason));
+    }
+}
+
+// Spec R14, R24c
+#[test]
+fn the_shortest_answer_says_how_far_a_sender_is() {
+    // Used up within two round trips, a window is twice as large.
+    for (nonce, took_ms, doubled) in [(1, 20, true), (1, 21, false), (2, 21, true)] {
+        let mut world = World::new(65, 64 * MIB);
+        let late = Mallory::half_after(&mut world, 61, SECOND);
+        let mut sender = late.login(&mut world, 61);
+        sender.take(&mut world);
+        let (conn, seen) = (sender.conn, world.raw[&sender.conn].len());
+        world.run_until(|world| world.raw[&conn].len() > seen);
+        world.run(Duration::from_millis(10));
+        sender.say(&mut world, &ToHub::Pong { nonce });
+        sender.take(&mut world);
+        let _ = sender.hear(&world);
+        let mut receiver = Mallory::new(&mut world, 62);
+        connect(&mut world, &mut sender, 1, &mut receiver);
+        receiver.hurry(&mut world);
+        let half = RELAY_WINDOW_START_BYTES / 2;
+        for wait_ms in [took_ms, 0] {
+            for _ in 0..4 {
+                sender.data(&mut world, 1, half / 4 - RELAY_FRAME_COST_BYTES);
+            }
+            receiver.take(&mut world);
+            world.run(Duration::from_millis(wait_ms));
+        }
+        let granted = sender.hear(&world).into_iter().map(|message| match message {
+            ToClient::HubCredit { bytes, .. } => bytes as usize,
+            other => panic!("{other:?}"),
+        });
+        let more = if doubled { RELAY_WINDOW_START_BYTES } else { 0 };
+        assert_eq!(granted.sum::<usize>(), RELAY_WINDOW_START_BYTES + more, "{took_ms} ms");
+    }
+}
+
 fn connected(number: u64, last_byte: u8, host_bytes: usize) -> hub::Input {
     hub::Input::Connected {
         conn: ConnId(number),

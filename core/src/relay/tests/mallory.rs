@@ -32,6 +32,11 @@ pub(super) fn instance(byte: u8) -> Instance {
 impl Mallory {
     /// Up to the end of the handshake.
     pub(super) fn half(world: &mut World, byte: u8) -> Self {
+        Self::half_after(world, byte, Duration::ZERO)
+    }
+
+    /// Up to the end of the handshake, whose last message is late.
+    pub(super) fn half_after(world: &mut World, byte: u8, wait: Duration) -> Self {
         let conn = world.raw_connection(IP);
         let mut noise = seal::handshake(true, HOST, [byte; 32], [byte ^ 0x55; 32]);
         let first = noise.write_message().unwrap();
@@ -39,16 +44,20 @@ impl Mallory {
         let second = world.raw[&conn][0].clone();
         noise.read_message(&second[1..]).unwrap();
         let third = noise.write_message().unwrap();
+        world.run(wait);
         world.raw_message(conn, &seal::handshake_frame(&third));
         Self { conn, me: instance(byte), seal: Seal::new(noise.finish()), seen: 1 }
     }
 
     pub(super) fn new(world: &mut World, byte: u8) -> Self {
-        let mut mallory = Self::half(world, byte);
-        mallory.say(world, &ToHub::Login { instance: u64::from(byte) });
-        let heard = mallory.hear(world);
+        Self::half(world, byte).login(world, byte)
+    }
+
+    pub(super) fn login(mut self, world: &mut World, byte: u8) -> Self {
+        self.say(world, &ToHub::Login { instance: u64::from(byte) });
+        let heard = self.hear(world);
         assert!(matches!(heard[..], [ToClient::Welcome { .. }]), "{heard:?}");
-        mallory
+        self
     }
 
     pub(super) fn say(&mut self, world: &mut World, message: &ToHub) {
