@@ -60,6 +60,23 @@ fn a_view_that_knows_only_the_best_takes_nothing_behind_them() {
     assert!(empty.best.is_empty(), "the next pass finds it");
 }
 
+// Spec P8
+#[test]
+fn a_view_that_was_reset_finds_what_has_become_rarer() {
+    let mut wanted = Wanted::new(2, 0);
+    wanted.want(0, 2);
+    wanted.want(1, 3);
+    let mut view = View { best: [(2, 0)].into(), whole: false };
+    assert_eq!(view.pick(&wanted, None, 0, |_| false), Some(0));
+    wanted.shift(1, false);
+    wanted.shift(1, false);
+    view.reset();
+    assert_eq!(view.pick(&wanted, None, 0, |_| false), Some(1));
+    assert!(view.whole);
+    view.reset();
+    assert!(view.best.is_empty() && !view.whole);
+}
+
 #[test]
 fn stretches_without_a_wanted_chunk_are_skipped_and_all_others_gone_through() {
     let mut wanted = Wanted::new(3 * BLOCK + 5, 0);

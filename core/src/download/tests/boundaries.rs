@@ -87,6 +87,84 @@ fn a_silent_peer_is_not_dropped_where_nobody_delivers() {
     }
 }
 
+/// ONE was asked for the only chunk at 0, and TWO, which has it, is idle and copies nothing.
+fn a_silent_peer_and_an_idle_one() -> Hand {
+    let mut hand = Hand::new(1, Order::Rarest);
+    hand.download.copies_made = 1_000;
+    assert_eq!(hand.join(ONE), [(1, 0)]);
+    assert_eq!(hand.join(TWO), []);
+    hand
+}
+
+// Spec P22b
+#[test]
+fn who_is_silent_makes_way_after_five_seconds_times_one_and_its_strikes() {
+    for (silent, idle, millis, makes_way) in [
+        (0, 0, 4_999, false),
+        (0, 0, 5_000, true),
+        (1, 0, 9_999, false),
+        (1, 0, 10_000, true),
+        (1, 1, 9_999, false),
+        (1, 1, 10_000, true),
+        (0, 1, 10_000, false),
+    ] {
+        let mut hand = a_silent_peer_and_an_idle_one();
+        hand.download.peers.get_mut(&ONE).unwrap().strikes = silent;
+        hand.download.peers.get_mut(&TWO).unwrap().strikes = idle;
+        hand.now = Instant::from_nanos(millis * MILLI);
+        let (transmits, _) = hand.put(Input::Allowed(true));
+        let moved = [Transmit::Cancel(ONE, 0), Transmit::Request(TWO, 0)];
+        assert_eq!(transmits == moved, makes_way, "{silent} {idle} {millis}: {transmits:?}");
+        assert_eq!(transmits.is_empty(), !makes_way);
+    }
+}
+
+// Spec P22b
+#[test]
+fn nobody_makes_way_for_one_that_does_not_help() {
+    let mut hand = a_silent_peer_and_an_idle_one();
+    hand.pass(20);
+    hand.download.flights.get_mut(&0).unwrap().storing = 1;
+    assert_eq!(hand.put(Input::Allowed(true)).0, [], "a copy of it has come");
+    hand.download.flights.get_mut(&0).unwrap().storing = 0;
+    hand.download.peers.get_mut(&TWO).unwrap().lacking.insert(0);
+    assert_eq!(hand.put(Input::Allowed(true)).0, [], "it does not have it");
+    hand.download.peers.get_mut(&TWO).unwrap().lacking.clear();
+    hand.download.flights.get_mut(&0).unwrap().askers.push((TWO, 99));
+    assert_eq!(hand.put(Input::Allowed(true)).0, [], "it was asked itself");
+    hand.download.flights.get_mut(&0).unwrap().askers.pop();
+    assert_eq!(hand.put(Input::Allowed(true)).0.len(), 2);
+}
+
+// Spec P22b
+#[test]
+fn an_idle_peer_looks_again_when_the_first_silence_is_too_long() {
+    let mut hand = a_silent_peer_and_an_idle_one();
+    let looks = |hand: &Hand| hand.download.deadlines.get(&Wake::Endgame).unwrap().as_nanos();
+    assert_eq!(looks(&hand), 5 * SECOND);
+    hand.now = Instant::from_nanos(SECOND);
+    hand.put(Input::Progress(ONE, 0));
+    hand.put(Input::Allowed(true));
+    assert_eq!(looks(&hand), 5 * SECOND, "sooner is planned already");
+    hand.now = Instant::from_nanos(5 * SECOND);
+    assert_eq!(hand.put(Input::Tick).0, []);
+    assert_eq!(looks(&hand), 6 * SECOND);
+    // What a limit of ours held back counts from when it was lifted.
+    hand.put(Input::Allowed(false));
+    hand.put(Input::Allowed(true));
+    hand.now = Instant::from_nanos(6 * SECOND);
+    assert_eq!(hand.put(Input::Tick).0, []);
+    assert_eq!(looks(&hand), 10 * SECOND);
+    // A struck peer is waited for longer; a new one has to wait no longer than the others.
+    hand.download.deadlines.set(Wake::Endgame, Instant::from_nanos(90 * SECOND));
+    hand.put(Input::Allowed(true));
+    assert_eq!(looks(&hand), 10 * SECOND);
+    hand.now = Instant::from_nanos(9_900 * MILLI);
+    hand.download.deadlines.set(Wake::Endgame, Instant::from_nanos(90 * SECOND));
+    hand.put(Input::Allowed(true));
+    assert_eq!(looks(&hand), 10_150 * MILLI, "not more often than four times a second");
+}
+
 // Spec P20
 #[test]
 fn the_pause_after_a_full_disk_is_kept_whatever_else_ends() {
