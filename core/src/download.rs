@@ -347,6 +347,8 @@ impl Download {
             mark = self.end_request(link, number, false).map(|request| request.mark);
         }
         self.fill = Fill::One(link);
+        // What was taken back and is there already makes up for no silence.
+        let late = mark.is_none() && self.had.contains(chunk);
         if self.had.contains(chunk) {
             self.release(chunk);
         } else {
@@ -362,7 +364,9 @@ impl Download {
             }
         }
         let Some(peer) = self.peers.get_mut(&link) else { return };
-        peer.delivered(self.now, mark);
+        if !late {
+            peer.delivered(self.now, mark);
+        }
         if peer.proven {
             // It is very likely good; whoever else was asked need not send it.
             self.cancel_askers(chunk);

@@ -330,6 +330,20 @@ fn a_crowd_that_says_nothing_does_not_hold_the_last_chunk_for_long() {
     assert_eq!(hand.put(Input::Stored(honest, 0)).1, [Event::Got(0), Event::Complete]);
 }
 
+// Spec P16
+#[test]
+fn whoever_sends_only_what_is_there_already_is_silent_all_the_same() {
+    let mut hand = Hand::new(2, Order::Rarest);
+    assert_eq!(hand.join(ONE), [(1, 0)]);
+    hand.put(Input::PeerJoined(TWO));
+    hand.pass(30);
+    assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    assert_eq!(hand.requests(Input::PeerHasAll(TWO)), [(2, 0)]);
+    hand.prove(TWO, 0);
+    hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));
+    assert_eq!(hand.download.peers[&ONE].strikes, 1);
+}
+
 // Spec P22b
 #[test]
 fn nobody_makes_way_while_something_comes_or_our_own_limit_holds_requests_back() {
