@@ -4,8 +4,9 @@
 //! ([`socket`]). Inputs reach the hub through one bounded queue: the hub takes them as fast as it
 //! can and never waits for a connection, so that a full queue means a busy processor and nothing
 //! else. Outputs go into a queue of their connection without a bound of its own: the hub's windows
-//! and its budget bound what can be in there. So nobody waits in a circle, and the data path has no
-//! lock.
+//! and its budget bound what can be in there. That queue is the one of futures-channel, which keeps
+//! one message's room while it is empty; tokio's keeps 32. So nobody waits in a circle, and the data
+//! path has no lock.
 //!
 //! The subprotocol names the protocol. The founding system's JSON protocol, which names none, will
 //! be answered here too; until then it is refused in words.
@@ -20,6 +21,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use bytes::Bytes;
+use futures_channel::mpsc::UnboundedSender;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -57,7 +59,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(crate) enum ToHub {
     /// A WebSocket is open.
-    Opened { conn: ConnId, ip: IpAddr, host: String, out: mpsc::UnboundedSender<ToSocket> },
+    Opened { conn: ConnId, ip: IpAddr, host: String, out: UnboundedSender<ToSocket> },
     /// An input of the machine: a message, bytes that were sent, the end.
     Input(hub::Input),
 }
@@ -135,7 +137,7 @@ struct Driver {
 
 struct Socket {
     ip: IpAddr,
-    out: mpsc::UnboundedSender<ToSocket>,
+    out: UnboundedSender<ToSocket>,
 }
 
 impl Driver {
@@ -155,7 +157,7 @@ impl Driver {
         conn: ConnId,
         ip: IpAddr,
         host: String,
-        out: mpsc::UnboundedSender<ToSocket>,
+        out: UnboundedSender<ToSocket>,
     ) {
         let mut ephemeral = [0; 32];
         if getrandom::fill(&mut ephemeral).is_err() {
@@ -184,13 +186,13 @@ impl Driver {
                 Output::Transmit(hub::Transmit::Send { conn, message }) => {
                     if let Some(socket) = self.sockets.get(&conn) {
                         // A connection that has just ended says so itself.
-                        let _ = socket.out.send(ToSocket::Send(message));
+                        let _ = socket.out.unbounded_send(ToSocket::Send(message));
                     }
                 }
                 Output::Transmit(hub::Transmit::Close { conn, reason }) => {
                     if let Some(socket) = self.sockets.remove(&conn) {
                         tracing::debug!(conn = conn.0, %reason, "relay session closed");
-                        let _ = socket.out.send(ToSocket::Close(reason));
+                        let _ = socket.out.unbounded_send(ToSocket::Close(reason));
                     }
                 }
                 Output::Event(event) => self.event(event),

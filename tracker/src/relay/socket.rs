@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_channel::mpsc::{UnboundedReceiver, unbounded};
+use futures_util::StreamExt as _;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
@@ -36,7 +38,7 @@ pub(super) async fn serve(
     inputs: mpsc::Sender<ToHub>,
 ) {
     let Some(web) = take_over(upgraded) else { return };
-    let (out, outgoing) = mpsc::unbounded_channel();
+    let (out, outgoing) = unbounded();
     if inputs.send(ToHub::Opened { conn, ip, host, out }).await.is_err() {
         return;
     }
@@ -44,7 +46,13 @@ pub(super) async fn serve(
     let mut socket =
         Socket { web, conn, outgoing, inputs: PollSender::new(inputs), waiting, sent: 0 };
     let goodbye = poll_fn(|cx| socket.poll(cx)).await;
-    let Socket { mut web, inputs, .. } = socket;
+    // Boxed: a connection is idle for hours and says goodbye once.
+    Box::pin(part(socket, goodbye)).await;
+}
+
+/// Says goodbye, and tells the hub.
+async fn part(socket: Socket, goodbye: Option<Goodbye>) {
+    let Socket { mut web, inputs, conn, .. } = socket;
     let last_words = async {
         let Some(goodbye) = goodbye else { return };
         web.close(&goodbye);
@@ -75,7 +83,7 @@ fn take_over(upgraded: Upgraded) -> Option<Web<Stream>> {
 struct Socket {
     web: Web<Stream>,
     conn: ConnId,
-    outgoing: mpsc::UnboundedReceiver<ToSocket>,
+    outgoing: UnboundedReceiver<ToSocket>,
     inputs: PollSender<ToHub>,
     /// A message for which the hub has no room yet.
     waiting: Option<BytesMut>,
@@ -131,7 +139,7 @@ impl Socket {
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Option<Goodbye>> {
         loop {
             while self.web.backlog() < RELAY_WRITE_BATCH_BYTES {
-                match self.outgoing.poll_recv(cx) {
+                match self.outgoing.poll_next_unpin(cx) {
                     Poll::Ready(Some(ToSocket::Send(message))) => self.web.send(message),
                     Poll::Ready(Some(ToSocket::Close(reason))) => {
                         return Poll::Ready(Some(goodbye(&reason)));
