@@ -5,8 +5,8 @@
 //! can and never waits for a connection, so that a full queue means a busy processor and nothing
 //! else. Outputs go into a queue of their connection without a bound of its own: the hub's windows
 //! and its budget bound what can be in there. That queue is the one of futures-channel, which keeps
-//! one message's room while it is empty; tokio's keeps 32. So nobody waits in a circle, and the data
-//! path has no lock.
+//! one message's room while it is empty; tokio's keeps 32. So nobody waits in a circle, and the
+//! data path has no lock.
 //!
 //! The subprotocol names the protocol. The founding system's JSON protocol, which names none, will
 //! be answered here too; until then it is refused in words.
@@ -152,13 +152,7 @@ impl Driver {
         time::sleep(deadline.since(self.now())).await;
     }
 
-    fn open(
-        &mut self,
-        conn: ConnId,
-        ip: IpAddr,
-        host: String,
-        out: UnboundedSender<ToSocket>,
-    ) {
+    fn open(&mut self, conn: ConnId, ip: IpAddr, host: String, out: UnboundedSender<ToSocket>) {
         let mut ephemeral = [0; 32];
         if getrandom::fill(&mut ephemeral).is_err() {
             // Without its sender the connection ends.
