@@ -151,3 +151,30 @@ fn dials_and_links_are_bounded() {
     assert!(node.open_link(dialled).is_none());
     assert_eq!(node.counters.get("too_many_links"), 1);
 }
+
+#[test]
+fn another_than_the_one_that_was_dialled_ends_the_dial() {
+    let mut node = sharing(9, None);
+    let dialled = Dialled {
+        content: KEY,
+        instance: instance(7),
+        attempt: Attempt(0),
+        target: Target::Circuit,
+        suite: Suite::ChaChaPoly,
+    };
+    let [first, _] = [0, 1].map(|_| node.open_link(dialled.clone()).unwrap());
+    node.on_established(first, instance(8), [0; 32]);
+    assert_eq!((node.links.dials, node.links.up(first)), (1, None));
+}
+
+#[test]
+fn a_link_is_full_with_as_many_requests_as_its_peer_must_take() {
+    let mut node = sharing(9, None);
+    let link = stand(&mut node, instance(7), PathKind::Direct, true);
+    ask(&mut node, link, KEY, true);
+    for index in 0..MAX_INCOMING_REQUESTS as u64 {
+        assert!(!node.links.is_full(link));
+        assert!(node.links.new_request(link, KEY, chunk(index)).is_some());
+    }
+    assert!(node.links.is_full(link));
+}

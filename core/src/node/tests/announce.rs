@@ -112,3 +112,22 @@ fn an_answer_from_before_a_new_login_says_nothing() {
     hand.put(Input::Reply { call: third, result: Err(CallError::Unauthorized) });
     assert!(matches!(hand.events[..], [Event::TrackerTrouble(_)]));
 }
+
+#[test]
+fn a_tracker_that_fails_is_asked_again_later_each_time() {
+    let mut hand = Hand::new();
+    share(&mut hand, 1);
+    let mut register = log_in(&mut hand, "token");
+    for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        let result = Err(CallError::Unreachable(String::from("down")));
+        hand.put(Input::Reply { call: register, result });
+        let again = hand.node.timers.get(&Timer::Announce).unwrap();
+        let pause = again.since(hand.now);
+        let longest = Duration::from_secs(seconds);
+        assert!(pause <= longest && pause >= longest * 3 / 4, "{pause:?} of {longest:?}");
+        hand.now = again;
+        hand.put(Input::Tick);
+        let [(call, "register")] = calls(&hand)[..] else { panic!("{:?}", names(&hand)) };
+        register = call;
+    }
+}

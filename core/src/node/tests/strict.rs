@@ -14,7 +14,7 @@ use crate::download::ChunkSet;
 use crate::id::{ChunkRef, Descriptor, Hash, Kind, Secret, Space};
 use crate::limits::{
     CHUNK_BYTES, MAX_INCOMING_REQUESTS, MAX_OPEN_SHARES_PER_SESSION, MAX_REFUSED_OPENS_PER_SESSION,
-    MAX_SERVES_PER_LINK,
+    MAX_SERVES_PER_LINK, REQUEST_TIMEOUT,
 };
 use crate::path::Policy;
 use crate::session::{Command, Event as SessionEvent};
@@ -131,6 +131,7 @@ fn every_call_has_a_number_of_its_own() {
 #[test]
 fn a_link_may_guess_so_often_and_no_more() {
     let mut hand = Hand::seeder();
+    assert_eq!(hand.node.link_count(), 0);
     let link = hand.link(1, 9);
     assert_eq!(hand.node.link_count(), 1);
     let guess = |handle| Message::Open { handle, locator: Locator([1; 32]), proof: [0; 32] };
@@ -332,4 +333,35 @@ fn words_that_fit_to_nothing_are_counted() {
     ] {
         assert_eq!(hand.node.counters().get(reason), 1, "{reason}");
     }
+}
+
+#[test]
+fn an_answer_is_awaited_until_it_has_come() {
+    let (mut hand, link, handle) = fetching(1);
+    assert_eq!(hand.node.timers.get(&Timer::Answer(link)), None);
+    hand.hear(link, Message::HaveAll { handle, space: Space::Root });
+    let [(request, 0)] = asked(&hand)[..] else { panic!("{:?}", hand.transmits) };
+    let almost = REQUEST_TIMEOUT.saturating_sub(Duration::from_secs(1));
+    hand.now = hand.now + almost;
+    hand.put(Input::Session { link, event: SessionEvent::Progress { request, bytes: 1 } });
+    hand.now = hand.now + almost;
+    hand.put(Input::Tick);
+    assert_eq!(hand.said(), [], "a slow chunk is not given up while some of it comes");
+    hand.now = hand.now + REQUEST_TIMEOUT;
+    hand.put(Input::Tick);
+    assert_eq!(hand.said(), [Message::Cancel { request }]);
+}
+
+#[test]
+fn a_liar_is_remembered_beside_the_others() {
+    let (mut hand, link, handle) = fetching(4);
+    hand.node.banned.insert(instance(9));
+    hand.hear(link, Message::HaveAll { handle, space: Space::Root });
+    let (request, index) = asked(&hand)[0];
+    chunk_came(&mut hand, link, request);
+    let (chunk, result) = (ChunkRef { index, ..FIRST }, StoreResult::False);
+    let buffer = BytesMut::zeroed(CHUNK_BYTES);
+    hand.put(Input::ChunkStored { content: KEY, chunk, link, result, buffer });
+    assert!(hand.node.banned.iter().copied().eq([instance(2), instance(9)]));
+    assert!(hand.closed().is_some());
 }
