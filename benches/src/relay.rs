@@ -18,11 +18,17 @@ use crate::Meter;
 
 const HOST: &str = "relay";
 const LINK: LinkId = LinkId(7);
+/// The time that one message takes on its way.
+const MESSAGE_TIME: Duration = Duration::from_millis(1);
+/// Messages until hub and clients know how fast their sockets are.
+const WARM_UP_MESSAGES: usize = 1_000;
+const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// A hub, a sender and a receiver that have a circuit, and connections that do nothing.
 pub struct Relay {
     hub: Hub,
     clients: Vec<Client>,
+    now: Instant,
     /// What the sender's session may still hand in.
     allowed: usize,
     /// On while messages are carried.
@@ -51,6 +57,7 @@ impl Relay {
         let mut relay = Self {
             hub,
             clients: Vec::new(),
+            now: Instant::ZERO,
             allowed: 0,
             meter: Meter::default(),
             forwarded: 0,
@@ -63,6 +70,10 @@ impl Relay {
         relay.client(0, client::Input::Open { link: LINK, to });
         relay.settle();
         assert!(relay.allowed > 0, "the circuit is open");
+        let payload = Bytes::from(vec![7; MESSAGE_BYTES]);
+        for _ in 0..WARM_UP_MESSAGES {
+            relay.send(payload.slice(..relay.allowed.min(MESSAGE_BYTES)));
+        }
         relay
     }
 
@@ -84,9 +95,9 @@ impl Relay {
     }
 
     fn hub(&mut self, input: hub::Input) {
-        let Self { hub, queue, meter, .. } = self;
+        let Self { hub, now, queue, meter, .. } = self;
         meter.run(|| {
-            hub.handle_input(Instant::ZERO, input);
+            hub.handle_input(*now, input);
             loop {
                 match hub.poll_output() {
                     Output::Timeout(_) => return,
@@ -101,7 +112,7 @@ impl Relay {
     }
 
     fn client(&mut self, index: usize, input: client::Input) {
-        self.clients[index].handle_input(Instant::ZERO, input);
+        self.clients[index].handle_input(self.now, input);
         loop {
             match self.clients[index].poll_output() {
                 Output::Timeout(_) => return,
@@ -138,6 +149,14 @@ impl Relay {
         }
     }
 
+    /// Sends what the window allows, and lets it arrive.
+    fn send(&mut self, bytes: Bytes) {
+        self.now = self.now + MESSAGE_TIME;
+        self.allowed -= bytes.len();
+        self.client(0, client::Input::Data { link: LINK, bytes });
+        self.settle();
+    }
+
     /// Carries so many messages; the time inside the hub.
     ///
     /// # Panics
@@ -147,9 +166,7 @@ impl Relay {
         let end = self.forwarded + messages;
         while self.forwarded < end {
             assert!(self.allowed >= payload.len(), "the windows are open");
-            self.allowed -= payload.len();
-            self.client(0, client::Input::Data { link: LINK, bytes: payload.clone() });
-            self.settle();
+            self.send(payload.clone());
         }
         std::mem::take(&mut self.meter).spent
     }

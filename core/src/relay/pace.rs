@@ -41,24 +41,31 @@ impl Pace {
 
     /// Something is handed to the socket, and nothing waited there before.
     pub(super) fn begin(&mut self, now: Instant) {
-        if now.since(self.since) >= PACE_PERIOD {
-            (self.since, self.taken_bytes, self.was_idle) = (now, 0, false);
-        }
+        self.was_idle = true;
+        self.judge(now);
     }
 
     /// The socket took bytes, and so many still wait.
     pub(super) fn took(&mut self, now: Instant, bytes: usize, rest_bytes: usize) {
         self.taken_bytes = self.taken_bytes.saturating_add(bytes);
         self.was_idle |= rest_bytes == 0;
+        if self.judge(now) {
+            self.was_idle = rest_bytes == 0;
+        }
+    }
+
+    /// Whether a period is over, after which the number is another.
+    fn judge(&mut self, now: Instant) -> bool {
         let elapsed = now.since(self.since);
         if elapsed < PACE_PERIOD {
-            return;
+            return false;
         }
         let bytes = self.taken_bytes as u128 * RELAY_BACKLOG_TIME.as_nanos() / elapsed.as_nanos();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let bytes = bytes.clamp(RELAY_BACKLOG_MIN_BYTES, RELAY_BACKLOG_BYTES);
         self.bytes = if self.was_idle { self.bytes.max(bytes) } else { bytes };
-        (self.since, self.taken_bytes, self.was_idle) = (now, 0, rest_bytes == 0);
+        (self.since, self.taken_bytes, self.was_idle) = (now, 0, false);
+        true
     }
 }
 
@@ -96,6 +103,17 @@ mod tests {
         assert!((20_000..30_000).contains(&slow), "{slow}");
         assert_eq!(run(&mut pace, 13_000, 10_000, 500, 1_000), LEAST);
         assert_eq!(run(&mut pace, 23_000, 1_000, 16_000, 100_000_000), MOST);
+    }
+
+    #[test]
+    fn a_socket_that_takes_everything_at_once_is_fast() {
+        let mut pace = Pace::new();
+        for milli in 1..600 {
+            let now = Instant::ZERO + Duration::from_millis(milli);
+            pace.begin(now);
+            pace.took(now, pace.bytes(), 0);
+        }
+        assert_eq!(pace.bytes(), MOST);
     }
 
     #[test]
