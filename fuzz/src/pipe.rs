@@ -168,13 +168,24 @@ impl Pipe {
         self.waiting.clear();
         self.waiting_bytes = 0;
         self.ended = true;
-        let arrived = self.under_way.iter().take_while(|part| part.arrives_at <= now);
-        let whole = arrived.enumerate().filter(|(_, part)| part.is_last).map(|(at, _)| at + 1);
-        let whole = whole.last().unwrap_or(0);
-        let is_torn = self.under_way.get(whole).is_some_and(|part| part.arrives_at <= now);
+        let is_torn = self.is_half_way(now);
+        let whole = self.whole(now);
         self.unread_bytes -=
             self.under_way.drain(whole..).map(|part| part.bytes.len()).sum::<usize>();
         is_torn
+    }
+
+    /// Whether a part of a message has arrived, and the rest has not.
+    #[must_use]
+    pub fn is_half_way(&self, now: Instant) -> bool {
+        self.under_way.get(self.whole(now)).is_some_and(|part| part.arrives_at <= now)
+    }
+
+    /// Parts of the messages that have arrived whole.
+    fn whole(&self, now: Instant) -> usize {
+        let arrived = self.under_way.iter().take_while(|part| part.arrives_at <= now);
+        let whole = arrived.enumerate().filter(|(_, part)| part.is_last).map(|(at, _)| at + 1);
+        whole.last().unwrap_or(0)
     }
 
     /// Whether the reader has read everything there will ever be.

@@ -91,7 +91,7 @@ impl World {
 
     /// Plans that all WebSockets to the relay break.
     pub fn cut_relay_at(&mut self, at: Instant) {
-        self.plan(at, Happening::Relay(relay::Happening::CutAll));
+        self.plan(at, Happening::Relay(relay::Happening::CutAll(relay::CUT_PATIENCE)));
     }
 
     /// Plans that the next piece on every stream and WebSocket has a wrong bit.

@@ -35,6 +35,9 @@ const MAX_HUB_WAITING_BYTES: usize =
 
 /// How often an end of a WebSocket looks whether it can be told of.
 const RETRY: Duration = Duration::from_millis(20);
+/// A cut that looks for a message that is half-way looks so often, and so many times.
+const CUT_STEP: Duration = Duration::from_millis(2);
+pub(super) const CUT_PATIENCE: u16 = 500;
 
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -54,8 +57,8 @@ pub(super) enum Happening {
     Hostile(bool),
     /// The hub wants to be ticked.
     Tick(u32),
-    /// All WebSockets break.
-    CutAll,
+    /// All WebSockets break: when a message is half-way, or after so many looks.
+    CutAll(u16),
     /// All WebSockets carry a wrong bit.
     DamageAll,
 }
@@ -221,9 +224,17 @@ impl World {
                     assert!(self.relay.deadline > self.now, "the hub would spin");
                 }
             }
-            Happening::CutAll => {
-                self.count("relay cut");
+            Happening::CutAll(patience) => {
                 let now = self.now;
+                let half_way = |socket: &Socket| {
+                    socket.to_hub.is_half_way(now) || socket.to_host.is_half_way(now)
+                };
+                if patience > 0 && !self.relay.sockets.values().any(half_way) {
+                    let again = Happening::CutAll(patience - 1);
+                    self.plan(now + CUT_STEP, Any::Relay(again));
+                    return Ok(());
+                }
+                self.count("relay cut");
                 for conn in self.all_sockets() {
                     let Some(socket) = self.relay.sockets.get_mut(&conn) else { continue };
                     let known = socket.at_hub;
