@@ -106,7 +106,7 @@ fn network_fault(dice: &mut Dice, world: &mut World, at: Instant, back: Instant)
             format!("{at:?}: all streams cut")
         }
         2 | 3 => {
-            world.cut_relay_at(at);
+            world.cut_relay_half_way(at);
             format!("{at:?}: all relay connections cut")
         }
         4 => {

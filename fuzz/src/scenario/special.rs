@@ -109,7 +109,7 @@ pub(super) fn slow(dice: &mut Dice, world: &mut World) -> Scenario {
     if dice.below(3) > 0 {
         let at = within(dice, 20_000);
         world.cut_streams_at(at);
-        world.cut_relay_at(at);
+        world.cut_relay_half_way(at);
         scenario.faults.push(format!("{at:?}: everything cut"));
         scenario.mended_at = at;
         mend(world, at);

@@ -91,6 +91,11 @@ impl World {
 
     /// Plans that all WebSockets to the relay break.
     pub fn cut_relay_at(&mut self, at: Instant) {
+        self.plan(at, Happening::Relay(relay::Happening::CutAll(0)));
+    }
+
+    /// The same, as soon as a message is half-way, but a second later at most.
+    pub fn cut_relay_half_way(&mut self, at: Instant) {
         self.plan(at, Happening::Relay(relay::Happening::CutAll(relay::CUT_PATIENCE)));
     }
 
