@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use towpath_core::id::{Descriptor, Kind};
-use towpath_core::limits::{MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_PATH_BYTES, MAX_SHARE_CHUNKS};
-use towpath_core::merkle::chunk_count;
+use towpath_core::limits::{
+    CHUNK_BYTES, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_PATH_BYTES, MAX_SHARE_CHUNKS,
+};
 
 use crate::error::Error;
 
@@ -61,11 +62,12 @@ pub(crate) fn check_length(descriptor: Descriptor) -> Result<(), Error> {
         Kind::File => MAX_FILE_BYTES,
         Kind::Manifest => MAX_MANIFEST_BYTES,
     };
+    let most = most.min(MAX_SHARE_CHUNKS * CHUNK_BYTES as u64);
     let length = descriptor.length_bytes;
-    if length > most || chunk_count(length) > MAX_SHARE_CHUNKS {
+    if length > most {
         return Err(Error::new(
             "manifest",
-            format!("{length} bytes are more than any share may have"),
+            format!("{length} bytes are more than the {most} that a share may have"),
         ));
     }
     Ok(())

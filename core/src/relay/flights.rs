@@ -43,9 +43,9 @@ impl<T> Flights<T> {
         self.unconfirmed_bytes
     }
 
-    // spec R27b
     /// Data that may still be handed over: beyond that it would wait for longer than
     /// [`RELAY_BACKLOG_TIME`](crate::limits::RELAY_BACKLOG_TIME).
+    // spec R27b
     pub(super) const fn room_bytes(&self) -> usize {
         self.pace.bytes().saturating_sub(self.unconfirmed_bytes)
     }

@@ -117,6 +117,25 @@ mod tests {
     }
 
     #[test]
+    fn how_long_nothing_was_handed_over_says_nothing_of_a_socket() {
+        let mut pace = Pace::new();
+        assert_eq!(run(&mut pace, 1_000, 2_000, 16_000, 100_000_000), MOST);
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        pace.took(at(3_010), 1_000, 0);
+        pace.begin(at(60_000));
+        pace.took(at(60_400), 1_000, 100_000);
+        assert_eq!(pace.bytes(), LEAST, "1 kB in 0.4 s, and more always waited");
+    }
+
+    #[test]
+    fn a_socket_that_took_the_little_that_there_was_is_not_slow() {
+        let mut pace = Pace::new();
+        pace.begin(Instant::ZERO + Duration::from_secs(1));
+        pace.took(Instant::ZERO + Duration::from_millis(1_400), 10, 0);
+        assert_eq!(pace.bytes(), RELAY_BACKLOG_START_BYTES);
+    }
+
+    #[test]
     fn who_says_little_shows_nothing() {
         let mut pace = Pace::new();
         for second in 1..100 {

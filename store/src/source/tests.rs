@@ -210,6 +210,23 @@ fn a_file_is_remembered_and_a_broken_cache_is_none() {
 }
 
 #[test]
+fn a_share_that_is_too_long_is_refused_before_it_is_hashed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["a", "b"] {
+        // Each is what most file systems allow; the sum is more than a share may have. To hash the
+        // holes would take hours.
+        File::create(folder.join(name)).unwrap().set_len(9 << 40).unwrap();
+    }
+    let error = share(&dir.path().join("data"), &[&folder]).unwrap_err();
+    assert_eq!(
+        error.message,
+        "19791209299968 bytes are more than the 17592186044416 that a share may have"
+    );
+}
+
+#[test]
 fn a_source_that_changed_is_not_served() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 5] = [

@@ -11,16 +11,37 @@ fn descriptor(kind: Kind, length_bytes: u64) -> Descriptor {
     Descriptor { kind, length_bytes, root: Hash([5; 32]) }
 }
 
-/// A node that shares something, with contents of this shape if it is a folder.
-pub(in super::super) fn sharing(length_bytes: u64, contents: Option<ContentsShape>) -> Node {
+/// A node with nothing to do.
+fn idle(me: u8) -> Node {
     let config = crate::node::Config {
-        me: Instance { peer: PeerId([1; 32]), number: 1 },
+        me: Instance { peer: PeerId([me; 32]), number: me.into() },
         prefer_aes: false,
         accept_strangers: false,
         limit_up_bytes_per_second: None,
         limit_down_bytes_per_second: None,
     };
-    let mut node = Node::new(crate::time::Instant::ZERO, crate::rng::Rng::new([0; 32]), config);
+    Node::new(crate::time::Instant::ZERO, crate::rng::Rng::new([0; 32]), config)
+}
+
+/// A node that fetches something, and serves what it has of it.
+pub(in super::super) fn getting(policy: Policy) -> Node {
+    let mut node = idle(200);
+    let get = crate::node::Input::Get {
+        content: KEY,
+        locator: Locator([2; 32]),
+        secret: None,
+        policy,
+        sink: Sink::Store,
+        serve: true,
+        timeout: None,
+    };
+    node.handle_input(crate::time::Instant::ZERO, get);
+    node
+}
+
+/// A node that shares something, with contents of this shape if it is a folder.
+pub(in super::super) fn sharing(length_bytes: u64, contents: Option<ContentsShape>) -> Node {
+    let mut node = idle(1);
     let kind = if contents.is_some() { Kind::Manifest } else { Kind::File };
     let descriptor = descriptor(kind, length_bytes);
     let (secret, name) = (None, String::new());

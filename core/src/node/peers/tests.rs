@@ -1,41 +1,16 @@
 //! Peers by hand: their turns, their rests, and what becomes of their links.
 
 use super::super::contents::Stage;
+use super::super::contents::tests::getting;
 use super::super::links::tests::{KEY, ask, instance, stand};
-use super::super::{Config, Input, Sink};
 use super::*;
-use crate::id::{Locator, Space};
+use crate::id::Space;
 use crate::output::Output;
-use crate::rng::Rng;
 
 fn named(number: u64, seeder: bool) -> PeerEntry {
     let addresses = Vec::from([core::net::SocketAddr::from(([192, 0, 2, number as u8], 9))]);
     let instance = instance(number);
     PeerEntry { instance, addresses, suites: Vec::new(), relay: true, seeder }
-}
-
-fn getter() -> Node {
-    let config = Config {
-        me: instance(200),
-        prefer_aes: false,
-        accept_strangers: false,
-        limit_up_bytes_per_second: None,
-        limit_down_bytes_per_second: None,
-    };
-    let mut node = Node::new(Instant::ZERO, Rng::new([0; 32]), config);
-    node.handle_input(
-        Instant::ZERO,
-        Input::Get {
-            content: KEY,
-            locator: Locator([2; 32]),
-            secret: None,
-            policy: Policy::Auto,
-            sink: Sink::Store,
-            serve: true,
-            timeout: None,
-        },
-    );
-    node
 }
 
 fn fetch(node: &mut Node) -> &mut Fetch {
@@ -59,7 +34,7 @@ fn events(node: &mut Node) -> Vec<Event> {
 
 #[test]
 fn seeders_come_first_and_so_many_at_a_time() {
-    let mut node = getter();
+    let mut node = getting(Policy::Auto);
     let most = MAX_CONNECTING_PER_DOWNLOAD as u64;
     (1..=most + 1).for_each(|number| know(&mut node, number, number > most));
     node.connect_more(KEY);
@@ -75,7 +50,7 @@ fn seeders_come_first_and_so_many_at_a_time() {
 
 #[test]
 fn a_peer_that_fails_rests_longer_each_time() {
-    let mut node = getter();
+    let mut node = getting(Policy::Auto);
     know(&mut node, 7, true);
     for seconds in [2, 4, 8, 16, 32, 60, 60] {
         node.rest_peer(KEY, instance(7));
@@ -89,7 +64,7 @@ fn a_peer_that_fails_rests_longer_each_time() {
 
 #[test]
 fn a_silent_peer_is_named_and_rests_and_its_link_ends() {
-    let mut node = getter();
+    let mut node = getting(Policy::Auto);
     know(&mut node, 7, true);
     let link = stand(&mut node, instance(7), PathKind::Direct, true);
     ask(&mut node, link, KEY, true);
@@ -111,7 +86,7 @@ fn a_link_that_comes_up_is_used_by_those_who_wait_for_its_peer() {
         (PathKind::Direct, false, false, false),
         (PathKind::Direct, true, true, false),
     ] {
-        let mut node = getter();
+        let mut node = getting(Policy::Auto);
         know(&mut node, 7, true);
         if !running {
             fetch(&mut node).stage = Stage::Failed;
@@ -127,7 +102,7 @@ fn a_link_that_comes_up_is_used_by_those_who_wait_for_its_peer() {
 
 #[test]
 fn a_wasteful_address_is_left_and_others_are_not() {
-    let mut node = getter();
+    let mut node = getting(Policy::Auto);
     fetch(&mut node).stage = Stage::Fetching(Space::Root);
     let links = [7, 8].map(|number| {
         know(&mut node, number, true);
@@ -151,7 +126,7 @@ fn a_wasteful_address_is_left_and_others_are_not() {
 #[test]
 fn a_peer_that_came_is_forgotten_with_its_link_and_a_named_one_is_tried_again() {
     for came in [true, false] {
-        let mut node = getter();
+        let mut node = getting(Policy::Auto);
         let link = stand(&mut node, instance(7), PathKind::Direct, false);
         let mut peer = Peer::in_return(instance(7), link);
         if !came {

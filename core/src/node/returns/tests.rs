@@ -1,36 +1,15 @@
 //! Who is asked in return, and who is not.
 
 use super::super::contents::Fetch;
+use super::super::contents::tests::getting;
 use super::super::links::tests::{KEY, instance, stand};
-use super::super::{Config, Input, Sink};
 use super::*;
-use crate::id::{Locator, Space};
+use crate::id::Space;
 use crate::path::{PathKind, Policy};
-use crate::rng::Rng;
-use crate::time::Instant;
 
 /// A node that fetches, and a link from somebody.
 fn getter(policy: Policy) -> (Node, LinkId) {
-    let config = Config {
-        me: instance(1),
-        prefer_aes: false,
-        accept_strangers: false,
-        limit_up_bytes_per_second: None,
-        limit_down_bytes_per_second: None,
-    };
-    let mut node = Node::new(Instant::ZERO, Rng::new([0; 32]), config);
-    node.handle_input(
-        Instant::ZERO,
-        Input::Get {
-            content: KEY,
-            locator: Locator([2; 32]),
-            secret: None,
-            policy,
-            sink: Sink::Store,
-            serve: true,
-            timeout: None,
-        },
-    );
+    let mut node = getting(policy);
     fetch(&mut node).stage = Stage::Fetching(Space::Root);
     let link = stand(&mut node, instance(7), PathKind::Direct, false);
     (node, link)
