@@ -438,4 +438,17 @@ mod tests {
             assert_eq!(chunk.data.len(), if large { length } else { 0 });
         }
     }
+
+    #[test]
+    fn what_has_come_of_a_record_is_progress_without_its_length_and_tag() {
+        let overhead = PREFIX_BYTES + TAG_BYTES;
+        for (came, bytes) in [(0, None), (overhead, None), (overhead + 1, Some(1))] {
+            let mut receiver = Receiver::new(RecordCipher::new(Suite::ChaChaPoly, &[5; 32]));
+            let (request, proof, data) = (RequestId(7), Vec::new(), BytesMut::new());
+            receiver.frame = Frame::Chunk(Chunk { request, proof, data, length: 9, filled: 0 });
+            receiver.partial.resize(came, 0);
+            let at = Instant::ZERO + PROGRESS_INTERVAL;
+            assert_eq!(receiver.progress(at), bytes.map(|bytes| (request, bytes)), "{came}");
+        }
+    }
 }

@@ -160,4 +160,13 @@ mod tests {
         assert_eq!(serving.next_read(0).unwrap().request, RequestId(4));
         assert!(serving.next_read(0).is_none());
     }
+
+    #[test]
+    fn what_is_taken_back_is_not_read_and_the_others_are() {
+        let mut serving = serving(4);
+        assert_eq!(serving.take_back(RequestId(1)), Dropped::WasQueued);
+        assert_eq!(serving.take_back(RequestId(1)), Dropped::Nothing);
+        let read = core::iter::from_fn(|| serving.next_read(0)).map(|read| read.request.0);
+        assert!(read.eq([0, 2, 3]));
+    }
 }

@@ -249,7 +249,9 @@ fn a_chunk_that_comes_after_its_cancel_is_taken() {
     hand.put(Input::PeerJoined(TWO));
     hand.pass(30);
     assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    assert_eq!(hand.download.peers[&ONE].strikes, 1);
     hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));
+    assert_eq!(hand.download.peers[&ONE].strikes, 0, "it was slow and not silent");
     assert_eq!(hand.put(Input::Stored(ONE, 0)).1, [Event::Got(0), Event::Complete]);
 }
 

@@ -210,8 +210,8 @@ fn a_lone_peer_is_asked_again_for_what_it_passed_over() {
 
 /// A seeder that has six requests open and brings two chunks a second, and TWO, which has chunk 40
 /// and so many after it, and has needed so long for the first of them.
-fn a_seeder_and_a_partial_peer(bits: &[u8], millis: u64) -> Hand {
-    let mut hand = Hand::new(100, Order::Rarest);
+fn a_seeder_and_a_partial_peer(order: Order, bits: &[u8], millis: u64) -> Hand {
+    let mut hand = Hand::new(100, order);
     hand.join(ONE);
     for chunk in 0..4 {
         hand.now = hand.now + Duration::from_millis(490);
@@ -229,7 +229,7 @@ fn a_seeder_and_a_partial_peer(bits: &[u8], millis: u64) -> Hand {
 // Spec P26
 #[test]
 fn a_chunk_does_not_move_from_a_partial_peer_nor_from_a_seeder_to_itself() {
-    let mut hand = a_seeder_and_a_partial_peer(&[0xFF], 10);
+    let mut hand = a_seeder_and_a_partial_peer(Order::Rarest, &[0xFF], 10);
     let (transmits, _) = hand.put(Input::PeerHas(ONE, 8, vec![0b0100_0000]));
     assert_eq!(transmits, []);
     // ONE has eleven chunks alone.
@@ -259,9 +259,19 @@ fn a_chunk_moves_to_whoever_brings_it_sooner_by_a_quarter_and_has_room() {
         (&[0xFF, 0xFF], 10, false),
     ];
     for (bits, millis, moves) in cases {
-        let mut hand = a_seeder_and_a_partial_peer(bits, millis);
+        let mut hand = a_seeder_and_a_partial_peer(Order::Rarest, bits, millis);
         let (transmits, _) = hand.put(Input::PeerHas(TWO, 8, vec![0b0100_0000]));
         assert_eq!(transmits.contains(&Transmit::Cancel(ONE, 9)), moves, "{bits:?} {millis}");
         assert_eq!(transmits.contains(&Transmit::Request(TWO, 9)), moves);
+    }
+}
+
+// Spec P26
+#[test]
+fn a_chunk_moves_where_the_rarest_come_first_and_not_where_they_come_in_order() {
+    for (order, moves) in [(Order::Rarest, true), (Order::Sequential { window: 100 }, false)] {
+        let mut hand = a_seeder_and_a_partial_peer(order, &[0xFF], 10);
+        let (transmits, _) = hand.put(Input::PeerHas(TWO, 8, vec![0b0100_0000]));
+        assert_eq!(transmits.contains(&Transmit::Cancel(ONE, 9)), moves, "{order:?}");
     }
 }

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
+use super::mallory::Mallory;
 use super::world::{MIB, World, hub_config};
 use crate::output::Output;
 use crate::relay::hub::{ConnId, Hub, Input};
@@ -104,4 +105,19 @@ fn idle_connections_are_left_alone() {
     let deadlines: Vec<Instant> = deadlines.into();
     assert_eq!(deadlines.len(), crate::limits::MAX_RELAY_HALF_OPEN);
     assert!(deadlines.is_sorted());
+}
+
+#[test]
+fn those_who_are_logged_in_take_no_room_from_those_who_are_about_to() {
+    let mut world = World::new(70, MIB);
+    let mut config = hub_config(64 * MIB);
+    config.max_connections = 20_000;
+    world.hub = Hub::new(world.now, Rng::new([1; 32]), config);
+    let _logged_in = [61, 62, 63].map(|byte| Mallory::new(&mut world, byte));
+    let most = crate::limits::MAX_RELAY_HALF_OPEN;
+    for number in 0..most as u64 + 5 {
+        world.hub.handle_input(world.now, connect(1_000 + number));
+        drain(&mut world.hub);
+    }
+    assert_eq!(world.hub.stats().connections, most + 3);
 }

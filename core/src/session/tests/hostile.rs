@@ -10,6 +10,7 @@ use super::pipe::*;
 use crate::close::{CloseReason, Incompatibility, LocalClose, Misbehaviour};
 use crate::codec::Write;
 use crate::crypto::noise::{Finished, Handshake, Pattern};
+use crate::id::Space;
 use crate::limits::{CHUNK_BYTES, MAX_INCOMING_REQUESTS};
 use crate::rng::Rng;
 use crate::session::preamble::{Preamble, refusal};
@@ -118,6 +119,30 @@ fn the_longest_frames_are_not_refused_at_their_header() {
         hand.peer.request(1, 0);
         hand.plain(&header);
         assert_eq!(hand.peer.closed(), None);
+    }
+}
+
+// Spec S21
+#[test]
+fn a_frame_may_be_cut_into_records_anywhere() {
+    let handle = Handle(7);
+    let messages = [
+        Message::Complete { handle },
+        Message::HaveBits { handle, space: Space::Root, first: 8, bits: vec![1, 2, 3] },
+        Message::Complete { handle },
+    ];
+    let mut frames = Vec::new();
+    messages.iter().for_each(|message| message.encode(&mut frames));
+    for cut in 1..frames.len() {
+        let mut hand = Hand::established();
+        hand.peer.events.clear();
+        hand.plain(&frames[..cut]);
+        hand.plain(&frames[cut..]);
+        let heard = hand.peer.events.iter().map(|event| match event {
+            Event::Message(message) => message,
+            other => panic!("{other:?}"),
+        });
+        assert!(heard.eq(&messages), "{cut}");
     }
 }
 

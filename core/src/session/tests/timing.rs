@@ -9,8 +9,9 @@ use super::pipe::*;
 use crate::close::{Awaited, CloseReason};
 use crate::limits::{CHUNK_BYTES, HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL};
 use crate::limits::{LIVENESS_TIMEOUT, READ_BYTES};
-use crate::session::{Event, Input, Suite};
+use crate::session::{Command, Event, Input, Suite};
 use crate::time::Instant;
+use crate::wire::{Handle, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -93,6 +94,24 @@ fn one_that_takes_nothing_is_dropped() {
     b.now = b.deadline;
     b.input(Input::Tick);
     timed_out(&b, Awaited::Writable);
+}
+
+// Spec S23
+#[test]
+fn what_was_idle_is_given_the_whole_time_for_the_first_that_it_says() {
+    let (mut a, mut b) = usual();
+    a.wait(KEEPALIVE_INTERVAL - SECOND);
+    b.wait(KEEPALIVE_INTERVAL - SECOND);
+    a.request(1, 0);
+    b.eager = false;
+    let bytes = a.take_sent();
+    b.receive(&bytes);
+    b.command(Command::Send(Message::Complete { handle: Handle(0) }));
+    let whole = b.now + LIVENESS_TIMEOUT;
+    assert_eq!(b.deadline, whole);
+    b.now = b.now + SECOND;
+    b.command(Command::Send(Message::Complete { handle: Handle(0) }));
+    assert_eq!(b.deadline, whole, "that waits behind it");
 }
 
 // Spec S23
