@@ -433,3 +433,6 @@ const fn path_index(path: PathKind) -> usize {
         PathKind::Relay => 2,
     }
 }
+
+#[cfg(test)]
+mod tests;

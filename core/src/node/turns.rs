@@ -286,4 +286,31 @@ mod tests {
         turns.leave(host(1), LinkId(2));
         assert!(turns.next().is_none() && turns.links.is_empty());
     }
+
+    #[test]
+    fn of_those_who_had_the_same_the_one_who_came_first_is_next() {
+        let mut queue = FairQueue::new();
+        ['c', 'a', 'b'].into_iter().for_each(|member| queue.enter(member));
+        for member in ['c', 'a', 'b', 'c', 'a', 'b'] {
+            assert_eq!(queue.next(), Some(member));
+            queue.charge(member, 1_000);
+        }
+    }
+
+    #[test]
+    fn what_one_had_beyond_the_others_is_remembered_until_they_had_as_much() {
+        let mut queue = FairQueue::new();
+        ['a', 'b', 'c', 'd'].into_iter().for_each(|member| queue.enter(member));
+        queue.charge('a', 1_000);
+        queue.leave('a');
+        // Another one leaves before they have caught up, and another one when they have.
+        queue.charge('b', 1_000);
+        queue.leave('c');
+        assert_eq!(queue.ahead, BTreeMap::from([('a', 1_000)]));
+        queue.charge('d', 1_000);
+        queue.charge('b', 1_000);
+        assert_eq!(queue.clock, 1_000);
+        queue.leave('d');
+        assert!(queue.ahead.is_empty(), "{:?}", queue.ahead);
+    }
 }

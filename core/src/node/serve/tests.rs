@@ -7,6 +7,8 @@ use super::*;
 use crate::download::ChunkSet;
 use crate::limits::CHUNK_BYTES;
 
+mod turns;
+
 const HANDLE: Handle = Handle(0);
 const SPACE: Space = Space::Root;
 
