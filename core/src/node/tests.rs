@@ -2,6 +2,8 @@
 
 mod announce;
 mod hostile;
+mod opens;
+mod spaces;
 mod strict;
 mod swarm;
 mod world;

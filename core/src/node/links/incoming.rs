@@ -265,4 +265,16 @@ mod tests {
         )));
         assert_eq!(source(mapped), Host::Network(IpAddr::from([192, 0, 2, 1])));
     }
+
+    #[test]
+    fn a_source_is_forgotten_with_its_last_link() {
+        let mut strangers = Strangers::default();
+        let from = IncomingFrom::Circuit(PeerId([1; 32]));
+        (0..2).for_each(|_| strangers.add(from));
+        strangers.remove(from, true);
+        let count = &strangers.by_source[&source(from)];
+        assert_eq!((count.links, count.half_open), (1, 1));
+        strangers.remove(from, true);
+        assert!(strangers.by_source.is_empty());
+    }
 }

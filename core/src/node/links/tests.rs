@@ -178,3 +178,20 @@ fn a_link_is_full_with_as_many_requests_as_its_peer_must_take() {
     }
     assert!(node.links.is_full(link));
 }
+
+#[test]
+fn a_dial_that_came_up_is_none_any_more() {
+    let mut node = sharing(9, None);
+    let dialled = Dialled {
+        content: KEY,
+        instance: instance(7),
+        attempt: Attempt(0),
+        target: Target::Circuit,
+        suite: Suite::ChaChaPoly,
+    };
+    let links = [0; 3].map(|_| node.open_link(dialled.clone()).unwrap());
+    for (left, link) in [(2, links[0]), (1, links[1]), (0, links[2])] {
+        node.on_established(link, instance(7), [0; 32]);
+        assert_eq!(node.links.dials, left);
+    }
+}

@@ -332,4 +332,32 @@ mod tests {
             assert_eq!(node.counters.get("too_many_peers_named"), counted);
         }
     }
+
+    #[test]
+    fn one_lookup_is_under_way_and_none_for_what_is_over() {
+        let mut node = getter();
+        assert!(drain(&mut node).is_some());
+        node.send_lookup(KEY);
+        assert_eq!(drain(&mut node), None, "one is under way");
+        fetch(&mut node).lookup.under_way = false;
+        node.send_lookup(KEY);
+        assert!(drain(&mut node).is_some());
+        fetch(&mut node).lookup.under_way = false;
+        fetch(&mut node).stage = Stage::Failed;
+        node.send_lookup(KEY);
+        assert_eq!(drain(&mut node), None, "it is over");
+    }
+
+    #[test]
+    fn whoever_is_not_named_any_more_makes_way_unless_it_is_in_use() {
+        let mut node = getter();
+        let most = MAX_CANDIDATES_PER_DOWNLOAD as u64;
+        node.note_peers(KEY, (1..most).map(named).collect());
+        let in_use = Peer::in_return(named(0).instance, LinkId(0));
+        fetch(&mut node).peers.insert(named(0).instance, in_use);
+        assert_eq!(fetch(&mut node).peers.len() as u64, most);
+        node.note_peers(KEY, (1..most - 1).chain([most]).map(named).collect());
+        let left = fetch(&mut node).peers.keys().map(|instance| instance.number);
+        assert!(left.eq((0..most - 1).chain([most])));
+    }
 }

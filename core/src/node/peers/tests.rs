@@ -7,6 +7,8 @@ use super::*;
 use crate::id::Space;
 use crate::output::Output;
 
+mod changes;
+
 fn named(number: u64, seeder: bool) -> PeerEntry {
     let addresses = Vec::from([core::net::SocketAddr::from(([192, 0, 2, number as u8], 9))]);
     let instance = instance(number);

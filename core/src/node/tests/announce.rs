@@ -7,6 +7,7 @@ use super::super::*;
 use super::hostile::Hand;
 use crate::id::{Descriptor, Hash, Kind};
 use crate::limits::{HEARTBEAT_INTERVAL, MAX_ANNOUNCES_AT_ONCE};
+use crate::path::Policy;
 use crate::tracker_api::{CallError, Request, Response};
 
 /// Calls of the last input, and what they are.
@@ -126,6 +127,90 @@ fn a_tracker_that_fails_is_asked_again_later_each_time() {
         let longest = Duration::from_secs(seconds);
         assert!(pause <= longest && pause >= longest * 3 / 4, "{pause:?} of {longest:?}");
         hand.now = again;
+        hand.put(Input::Tick);
+        let [(call, "register")] = calls(&hand)[..] else { panic!("{:?}", names(&hand)) };
+        register = call;
+    }
+}
+
+#[test]
+fn nothing_is_said_without_a_login_or_while_an_error_makes_us_wait() {
+    let mut hand = Hand::new();
+    share(&mut hand, 1);
+    assert_eq!(names(&hand), [""; 0]);
+    let register = log_in(&mut hand, "token");
+    let result = Err(CallError::Unreachable(String::from("down")));
+    hand.put(Input::Reply { call: register, result });
+    share(&mut hand, 2);
+    assert_eq!(names(&hand), [""; 0]);
+}
+
+#[test]
+fn what_has_become_complete_is_announced_again_and_nothing_else_is() {
+    let mut hand = Hand::new();
+    share(&mut hand, 1);
+    let register = log_in(&mut hand, "token");
+    done(&mut hand, register);
+    for seeder in [true, false, true] {
+        let [(announce, "announce")] = calls(&hand)[..] else { panic!("{:?}", names(&hand)) };
+        done(&mut hand, announce);
+        hand.node.announce(ContentKey(1), seeder, false);
+        hand.put(Input::Tick);
+        assert_eq!(names(&hand), [""; 0], "that is what was said");
+        hand.node.announce(ContentKey(1), !seeder, false);
+        hand.put(Input::Tick);
+    }
+}
+
+/// Whether it said to want the relay, or not to.
+fn wants(hand: &Hand) -> Vec<bool> {
+    let wants = hand.transmits.iter().filter_map(|transmit| match transmit {
+        Transmit::WantRelay(wanted) => Some(*wanted),
+        _ => None,
+    });
+    wants.collect()
+}
+
+#[test]
+fn the_relay_is_wanted_for_serving_and_for_every_policy_but_direct() {
+    for (serve, policy, wanted) in [
+        (false, Policy::Auto, true),
+        (false, Policy::Relay, true),
+        (false, Policy::Direct, false),
+        (true, Policy::Direct, true),
+    ] {
+        let mut hand = Hand::new();
+        let (content, locator, secret) = (ContentKey(1), Locator([1; 32]), None);
+        let (sink, timeout) = (Sink::Store, None);
+        hand.put(Input::Get { content, locator, secret, policy, sink, serve, timeout });
+        assert_eq!(wants(&hand) == [true], wanted, "{serve} {policy:?}");
+    }
+}
+
+#[test]
+fn a_login_is_missed_only_where_it_is_wanted_and_not_there() {
+    let login = |hand: &Hand| hand.node.timers.get(&Timer::Login).is_some();
+    let mut hand = Hand::new();
+    share(&mut hand, 1);
+    assert!(wants(&hand) == [true] && login(&hand));
+    hand.put(Input::Stop(ContentKey(1)));
+    assert!(wants(&hand) == [false] && !login(&hand));
+    let mut hand = Hand::new();
+    hand.put(Input::Relay { token: Some(String::from("token")) });
+    share(&mut hand, 1);
+    assert!(wants(&hand) == [true] && !login(&hand));
+}
+
+#[test]
+fn a_login_that_was_refused_three_times_is_made_anew() {
+    let mut hand = Hand::new();
+    share(&mut hand, 1);
+    let mut register = log_in(&mut hand, "token");
+    for number in 1..=7 {
+        hand.put(Input::Reply { call: register, result: Err(CallError::Unauthorized) });
+        let anew: &[bool] = if number % 3 == 0 { &[false, true] } else { &[] };
+        assert_eq!(wants(&hand), anew, "{number}");
+        hand.now = hand.node.timers.get(&Timer::Announce).unwrap();
         hand.put(Input::Tick);
         let [(call, "register")] = calls(&hand)[..] else { panic!("{:?}", names(&hand)) };
         register = call;

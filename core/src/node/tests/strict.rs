@@ -21,7 +21,7 @@ use crate::session::{Command, Event as SessionEvent};
 use crate::tracker_api::{CallError, Request};
 use crate::wire::{Handle, Message, RequestId, Unavailable};
 
-const FIRST: ChunkRef = ChunkRef { space: Space::Root, index: 0 };
+pub(super) const FIRST: ChunkRef = ChunkRef { space: Space::Root, index: 0 };
 
 fn open(handle: u32) -> Message {
     let proof = proof(SECRET, REQUESTER, locator(), HASH);
@@ -45,7 +45,7 @@ fn serves(hand: &Hand) -> Vec<(u32, u64)> {
 }
 
 /// Chunks that the peer of a link was asked for: request and index.
-fn asked(hand: &Hand) -> Vec<(RequestId, u64)> {
+pub(super) fn asked(hand: &Hand) -> Vec<(RequestId, u64)> {
     let asked = hand.transmits.iter().filter_map(|transmit| match transmit {
         Transmit::Session { command: Command::Request { request, chunk, .. }, .. } => {
             Some((*request, chunk.index))
@@ -77,8 +77,8 @@ fn sharing(chunks: u64) -> (Hand, LinkId) {
     (hand, link)
 }
 
-/// A node that fetches so many chunks from a link on which they are open.
-fn fetching(chunks: u64) -> (Hand, LinkId, Handle) {
+/// A node that was told of so many chunks by a link on which they are open.
+pub(super) fn described(chunks: u64) -> (Hand, LinkId, Handle) {
     let length_bytes = chunks * CHUNK_BYTES as u64;
     let descriptor = Descriptor { kind: Kind::File, length_bytes, root: Hash([5; 32]) };
     let locator = descriptor.locator(Some(&Secret::new(SECRET)));
@@ -88,19 +88,28 @@ fn fetching(chunks: u64) -> (Hand, LinkId, Handle) {
     let [Message::Open { handle, .. }] = said[..] else { panic!("{said:?}") };
     let proof = proof(SECRET, SEEDER, locator, HASH);
     hand.hear(link, Message::Opened { handle, proof, descriptor, name: String::from("name") });
-    let (space, have) = (Space::Root, ChunkSet::default());
-    let shape = ContentsShape { chunks, bytes: length_bytes };
-    hand.put(Input::Begin { content: KEY, space, shape, have });
     (hand, link, handle)
 }
 
-fn chunk_came(hand: &mut Hand, link: LinkId, request: RequestId) {
+pub(super) fn begin(hand: &mut Hand, space: Space, chunks: u64, have: ChunkSet) {
+    let shape = ContentsShape { chunks, bytes: chunks * CHUNK_BYTES as u64 };
+    hand.put(Input::Begin { content: KEY, space, shape, have });
+}
+
+/// A node that fetches so many chunks from a link on which they are open.
+pub(super) fn fetching(chunks: u64) -> (Hand, LinkId, Handle) {
+    let (mut hand, link, handle) = described(chunks);
+    begin(&mut hand, Space::Root, chunks, ChunkSet::default());
+    (hand, link, handle)
+}
+
+pub(super) fn chunk_came(hand: &mut Hand, link: LinkId, request: RequestId) {
     let data = BytesMut::zeroed(CHUNK_BYTES);
     let event = SessionEvent::Chunk { request, proof: Vec::new(), data };
     hand.put(Input::Session { link, event });
 }
 
-fn stored(hand: &mut Hand, link: LinkId, index: u64) {
+pub(super) fn stored(hand: &mut Hand, link: LinkId, index: u64) {
     let (chunk, result) = (ChunkRef { index, ..FIRST }, StoreResult::Written);
     let buffer = BytesMut::zeroed(CHUNK_BYTES);
     hand.put(Input::ChunkStored { content: KEY, chunk, link, result, buffer });
@@ -126,6 +135,13 @@ fn every_call_has_a_number_of_its_own() {
         }));
     }
     assert_eq!(calls, [CallId(0), CallId(1), CallId(2)]);
+}
+
+#[test]
+fn every_child_draws_numbers_of_its_own() {
+    let mut node = Hand::new().node;
+    let drawn = [0, 1, 2].map(|_| node.child_rng("path").next_u64());
+    assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2] && drawn[2] != drawn[0], "{drawn:?}");
 }
 
 #[test]
