@@ -165,20 +165,9 @@ impl Node {
         }
     }
 
-    /// Passes bits on, as far as the space goes: what a peer claims behind its end is nothing.
+    /// Passes bits on. What a peer claims behind the end of the space is nothing to a download.
     pub(super) fn tell_bits(&mut self, key: ContentKey, link: LinkId, first: u64, bits: Vec<u8>) {
-        let Some(fetch) = self.fetch(key) else { return };
-        let left = fetch.shape.chunks.saturating_sub(first);
-        let mut bits = bits;
-        bits.truncate(usize::try_from(left.div_ceil(8)).unwrap_or(usize::MAX));
-        if left < bits.len() as u64 * 8
-            && let Some(last) = bits.last_mut()
-        {
-            *last &= 0xFF << (8 - left % 8);
-        }
-        if !bits.is_empty() {
-            self.tell_download(key, download::Input::PeerHas(link, first, bits));
-        }
+        self.tell_download(key, download::Input::PeerHas(link, first, bits));
     }
 
     pub(super) fn on_chunk_progress(&mut self, link: LinkId, request: RequestId) {
@@ -311,12 +300,10 @@ impl Node {
         let Some(fetch) = self.fetch_mut(key) else { return };
         fetch.download = None;
         let Stage::Fetching(space) = fetch.stage else { return };
-        let left = match fetch.wish.sink {
-            Sink::Store => false,
-            Sink::Ordered => fetch.ordered.next < fetch.shape.chunks,
-        };
+        // What came last has not even left us: it was stored a moment ago.
+        let leaves = fetch.wish.sink == Sink::Ordered;
         self.timers.clear(&Timer::Download(key));
-        if !left {
+        if !leaves {
             self.on_space_complete(key, space);
         }
     }

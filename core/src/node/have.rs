@@ -21,7 +21,8 @@ impl Holding {
     pub(super) fn has(&self, index: u64) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Some(set) => index < set.len && bit(&set.bits, index),
+            // It is fitted: no bit is set behind its end.
+            Self::Some(set) => bit(&set.bits, index),
             Self::All(chunks) => index < *chunks,
         }
     }
