@@ -144,13 +144,15 @@ fn a_common_view_is_filled_when_few_are_left_in_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Whatever becomes wanted, rarer or more common: the pick is the best that there is.
+    /// Whatever becomes wanted, rarer or more common: the pick is the best that there is, and a
+    /// floor that is lower than it could be costs time alone.
     #[test]
     fn a_pick_is_what_a_plain_search_finds(
         (chunks, first) in (1_u64..2_500).prop_flat_map(|chunks| (Just(chunks), 0..chunks)),
         keys in prop::collection::vec(0_u8..4, 2_500),
         steps in prop::collection::vec((0_u8..8, any::<prop::sample::Index>()), 1..300),
         every in 1_u64..5,
+        floor in 0_u8..=1,
     ) {
         let mut wanted = Wanted::new(chunks, first);
         let mut has = ChunkSet::empty(chunks);
@@ -195,7 +197,8 @@ proptest! {
                 _ => {
                     let may = |n: u64| n != chunk && has.contains(n);
                     let expected = plain(&wanted, chunks, may);
-                    prop_assert_eq!(own.pick(&wanted, Some(&has), 1, |n| n == chunk), expected);
+                    let picked = own.pick(&wanted, Some(&has), floor, |n| n == chunk);
+                    prop_assert_eq!(picked, expected);
                     expected.into_iter().for_each(|chunk| wanted.unwant(chunk));
                 }
             }
