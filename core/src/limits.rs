@@ -311,12 +311,15 @@ pub const RELAY_BACKLOG_BYTES: usize = 512 * 1024;
 pub const RELAY_BACKLOG_TIME: Duration = Duration::from_millis(250);
 /// But so much however slow it is: a few packets.
 pub const RELAY_BACKLOG_MIN_BYTES: usize = 4 * 1024;
-/// And so much until it is known: a fast socket has the most after the first [`PACE_PERIOD`].
+/// And so much until it is known: a fast socket has the most after [`PACE_BYTES`].
 pub const RELAY_BACKLOG_START_BYTES: usize = 8 * 1024;
 /// A data frame is at most this part of what may wait for its socket.
 pub const RELAY_FRAMES_IN_BACKLOG: usize = 2;
 /// How long is looked at a socket before what may wait for it is set anew.
 pub const PACE_PERIOD: Duration = Duration::from_millis(250);
+/// Or until it has taken so much, which is more than the buffer of a kernel holds: a fast socket is
+/// known after some milliseconds.
+pub const PACE_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of control frames that may go to a socket beyond the backlog.
 pub const RELAY_CONTROL_BACKLOG_BYTES: usize = 64 * 1024;
 /// What a circuit may send in one turn when its socket is backed up: one full frame.

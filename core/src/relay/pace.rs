@@ -5,11 +5,12 @@
 //! than the other side takes for a death. So the number follows the socket: after each
 //! [`PACE_PERIOD`] in which something always waited it is what goes out in [`RELAY_BACKLOG_TIME`];
 //! after one in which nothing waited at times, the socket could have taken more, and the
-//! number only grows.
+//! number only grows. A period also ends with [`PACE_BYTES`]: a fast socket shows in milliseconds
+//! what it is, and no buffer behind a slow one holds so much.
 
 use crate::limits::{
-    PACE_PERIOD, RELAY_BACKLOG_BYTES, RELAY_BACKLOG_MIN_BYTES, RELAY_BACKLOG_START_BYTES,
-    RELAY_BACKLOG_TIME,
+    PACE_BYTES, PACE_PERIOD, RELAY_BACKLOG_BYTES, RELAY_BACKLOG_MIN_BYTES,
+    RELAY_BACKLOG_START_BYTES, RELAY_BACKLOG_TIME,
 };
 use crate::time::Instant;
 
@@ -57,10 +58,11 @@ impl Pace {
     /// Whether a period is over, after which the number is another.
     fn judge(&mut self, now: Instant) -> bool {
         let elapsed = now.since(self.since);
-        if elapsed < PACE_PERIOD {
+        if elapsed < PACE_PERIOD && self.taken_bytes < PACE_BYTES {
             return false;
         }
-        let bytes = self.taken_bytes as u128 * RELAY_BACKLOG_TIME.as_nanos() / elapsed.as_nanos();
+        let nanos = elapsed.as_nanos().max(1);
+        let bytes = self.taken_bytes as u128 * RELAY_BACKLOG_TIME.as_nanos() / nanos;
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let bytes = bytes.clamp(RELAY_BACKLOG_MIN_BYTES, RELAY_BACKLOG_BYTES);
         self.bytes = if self.was_idle { self.bytes.max(bytes) } else { bytes };
@@ -103,6 +105,36 @@ mod tests {
         assert!((20_000..30_000).contains(&slow), "{slow}");
         assert_eq!(run(&mut pace, 13_000, 10_000, 500, 1_000), LEAST);
         assert_eq!(run(&mut pace, 23_000, 1_000, 16_000, 100_000_000), MOST);
+    }
+
+    #[test]
+    fn a_fast_socket_shows_it_before_the_period_is_over() {
+        for start in [0, 1_000] {
+            let mut pace = Pace::new();
+            let millis = 2 * PACE_BYTES as u64 / 1_000_000;
+            assert_eq!(run(&mut pace, start, millis, 16_000, 1_000_000_000), MOST);
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_swallows_megabytes_before_a_slow_wire_is_not_believed() {
+        let mut pace = Pace::new();
+        let now = Instant::ZERO + Duration::from_secs(1);
+        pace.begin(now);
+        for _ in 0..1_023 {
+            pace.took(now, 8 * 1024, 1);
+        }
+        assert_eq!(pace.bytes(), RELAY_BACKLOG_START_BYTES, "all at once, 8 KiB short of the most");
+        pace.took(now + Duration::from_millis(1), 8 * 1024, 1);
+        assert_eq!(pace.bytes(), MOST);
+    }
+
+    #[test]
+    fn bytes_that_were_taken_in_no_time_are_no_division_by_it() {
+        let mut pace = Pace::new();
+        pace.begin(Instant::ZERO);
+        pace.took(Instant::ZERO, PACE_BYTES, 1);
+        assert_eq!(pace.bytes(), MOST);
     }
 
     #[test]
