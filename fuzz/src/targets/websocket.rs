@@ -1,5 +1,5 @@
 //! The tracker's WebSocket decoder: it does not matter where the bytes are cut, and by which of its
-//! two doors they come.
+//! three doors they come.
 //!
 //! The decoder is pure and stands alone, so it is compiled in here: with the tracker as a
 //! dependency, the simulated world would wait for a database to be built.
@@ -7,7 +7,7 @@
 #[path = "../../../tracker/src/relay/web/decoder.rs"]
 mod decoder;
 
-use bytes::BufMut as _;
+use bytes::{BufMut as _, BytesMut};
 
 use decoder::{Decoder, Incoming};
 
@@ -43,34 +43,60 @@ pub fn websocket(data: &[u8]) {
     let mut feed = Feed::new(data);
     let cuts: [u8; 2] = feed.array();
     let stream = feed.rest();
-    let whole = decode(stream, &[], false);
-    assert_eq!(decode(stream, &cuts, false), whole, "cuts do not matter");
-    assert_eq!(decode(stream, &cuts, true), whole, "doors do not matter");
+    let whole = decode(stream, &[], Door::Copied);
+    for door in [Door::Copied, Door::Room, Door::Buffer] {
+        assert_eq!(decode(stream, &cuts, door), whole, "cuts and doors do not matter: {door:?}");
+    }
 }
 
-fn decode(stream: &[u8], cuts: &[u8], by_room: bool) -> Vec<Result<Incoming, Goodbye>> {
+/// How bytes come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// From memory that stays the driver's.
+    Copied,
+    /// Straight into the message.
+    Room,
+    /// In a buffer that becomes the message.
+    Buffer,
+}
+
+fn take(
+    decoder: &mut Decoder,
+    unread: &mut BytesMut,
+    door: Door,
+) -> Result<Option<Incoming>, Goodbye> {
+    if door == Door::Buffer {
+        return decoder.feed_whole(unread);
+    }
+    if door == Door::Room
+        && !unread.is_empty()
+        && let Some(mut room) = decoder.room(true)
+    {
+        let length = room.remaining_mut().min(unread.len());
+        room.put_slice(&unread.split_to(length));
+        return Ok(decoder.filled(length));
+    }
+    let mut slice = &unread[..];
+    let incoming = decoder.feed(&mut slice);
+    let left = slice.len();
+    let _ = unread.split_to(unread.len() - left);
+    incoming
+}
+
+fn decode(stream: &[u8], cuts: &[u8], door: Door) -> Vec<Result<Incoming, Goodbye>> {
     let mut decoder = Decoder::new(MAX_BYTES);
     let mut all = Vec::new();
     for piece in pieces(stream, cuts) {
-        let mut unread = piece;
+        let mut unread = BytesMut::from(piece);
         loop {
-            let room = if by_room { decoder.room() } else { None };
-            let incoming = match room {
-                Some(mut room) if !unread.is_empty() => {
-                    let length = room.remaining_mut().min(unread.len());
-                    room.put_slice(&unread[..length]);
-                    unread = &unread[length..];
-                    decoder.filled(length)
+            let incoming = match take(&mut decoder, &mut unread, door) {
+                Ok(incoming) => incoming,
+                Err(goodbye) => {
+                    let codes = [code::PROTOCOL, code::UNSUPPORTED, code::TOO_LONG];
+                    assert!(codes.contains(&goodbye.code) && goodbye.reason.len() < 123);
+                    all.push(Err(goodbye));
+                    return all;
                 }
-                _ => match decoder.feed(&mut unread) {
-                    Ok(incoming) => incoming,
-                    Err(goodbye) => {
-                        let codes = [code::PROTOCOL, code::UNSUPPORTED, code::TOO_LONG];
-                        assert!(codes.contains(&goodbye.code) && goodbye.reason.len() < 123);
-                        all.push(Err(goodbye));
-                        return all;
-                    }
-                },
             };
             if let Some(incoming) = incoming {
                 match &incoming {
@@ -83,6 +109,7 @@ fn decode(stream: &[u8], cuts: &[u8], by_room: bool) -> Vec<Result<Incoming, Goo
                         return all;
                     }
                 }
+                assert!(decoder.likely_bytes().is_none_or(|bytes| bytes <= MAX_BYTES + 14));
                 all.push(Ok(incoming));
             } else if unread.is_empty() {
                 break;

@@ -3,8 +3,9 @@
 //!
 //! The relay forwards a message in the buffer in which it came, and an idle connection should cost
 //! next to nothing. So a long message is read straight into a buffer of its size, unmasked there as
-//! it comes, and sent on with one vectored write that copies nothing. Between messages, bytes are
-//! read into a piece of the stack.
+//! it comes, and sent on with one vectored write that copies nothing. While long messages follow
+//! one another, one read takes a message with its head; else bytes are read into a piece of the
+//! stack, until it is known what they begin.
 //!
 //! [`Decoder`] and [`Encoder`] know no socket; [`Web`] joins them with one.
 
@@ -12,7 +13,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -80,7 +81,7 @@ pub(super) struct Web<S> {
     encoder: Encoder,
     /// Bytes that were read together with the end of the last message.
     rest: BytesMut,
-    /// The last read onto the stack filled it: more is waiting.
+    /// The last read got all that it asked for: more is waiting.
     more: bool,
 }
 
@@ -124,18 +125,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Web<S> {
         Ok(incoming)
     }
 
-    /// Reads once: into the message that is coming if more of it is surely there, else onto the
-    /// stack and from there where it belongs.
+    /// Reads once: into the message that is coming; or into a buffer for the next one, if more is
+    /// surely there and it is likely to be long; else onto the stack and from there where it
+    /// belongs.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Incoming>, End>> {
         let stream = Pin::new(&mut self.stream);
+        if let Some(mut room) = self.decoder.room(self.more) {
+            let wanted = room.remaining_mut();
+            let read = ready!(read_some(stream, cx, &mut room))?;
+            self.more = read == wanted;
+            return Poll::Ready(Ok(self.decoder.filled(read)));
+        }
         if self.more
-            && let Some(mut room) = self.decoder.room()
+            && let Some(likely) = self.decoder.likely_bytes()
         {
-            return match ready!(poll_read_buf(stream, cx, &mut room)) {
-                Ok(0) => Poll::Ready(Err(End::Closed)),
-                Ok(n) => Poll::Ready(Ok(self.decoder.filled(n))),
-                Err(_) => Poll::Ready(Err(End::Broken)),
-            };
+            let mut buffer = BytesMut::with_capacity(likely);
+            let read = ready!(read_some(stream, cx, &mut (&mut buffer).limit(likely)))?;
+            self.more = read == likely;
+            let incoming = self.decoder.feed_whole(&mut buffer).map_err(End::Violation)?;
+            self.rest = buffer;
+            return Poll::Ready(Ok(incoming));
         }
         let mut scratch = [0; SCRATCH_BYTES];
         let mut buffer = ReadBuf::new(&mut scratch);
@@ -200,6 +209,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Web<S> {
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
+}
+
+/// Reads at least one byte.
+fn read_some<S: AsyncRead>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    buffer: &mut impl BufMut,
+) -> Poll<Result<usize, End>> {
+    Poll::Ready(match ready!(poll_read_buf(stream, cx, buffer)) {
+        Ok(0) => Err(End::Closed),
+        Ok(read) => Ok(read),
+        Err(_) => Err(End::Broken),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Frames from a client, made into messages.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Goodbye, code};
 
@@ -11,6 +11,8 @@ const MAX_HEAD_BYTES: usize = 14;
 
 /// Whoever has sent so much of a frame will send the rest: room for all of it is made at once.
 const EAGER_BYTES: usize = 2048;
+/// After a message of this length the next one is likely to be as long.
+const LONG_BYTES: usize = 16 * 1024;
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct Decoder {
     /// Between the first and the last frame of a message.
     in_message: bool,
     control: BytesMut,
+    /// Length of the last message.
+    last_bytes: usize,
 }
 
 /// The frame whose payload is coming.
@@ -65,6 +69,7 @@ impl Decoder {
             message: BytesMut::new(),
             in_message: false,
             control: BytesMut::new(),
+            last_bytes: 0,
         }
     }
 
@@ -101,14 +106,53 @@ impl Decoder {
     }
 
     /// Where the bytes of the message that is coming can be read to, with room for all of its
-    /// frame.
-    pub(crate) fn room(&mut self) -> Option<bytes::buf::Limit<&mut BytesMut>> {
+    /// frame. If there is none yet, it is made if `more` is surely there.
+    pub(crate) fn room(&mut self, more: bool) -> Option<bytes::buf::Limit<&mut BytesMut>> {
         let frame = self.frame.as_ref().filter(|frame| frame.kind == Kind::Data)?;
-        if frame.left == 0 {
+        let is_there = self.message.capacity() - self.message.len() >= frame.left;
+        if frame.left == 0 || !(more || is_there) {
             return None;
         }
         self.message.reserve(frame.left);
         Some(bytes::BufMut::limit(&mut self.message, frame.left))
+    }
+
+    /// How many bytes the next message has with its head, if it is as long as the last one and
+    /// that was long; `None` while one is coming.
+    pub(crate) const fn likely_bytes(&self) -> Option<usize> {
+        if self.head_bytes > 0 || self.frame.is_some() || self.last_bytes < LONG_BYTES {
+            return None;
+        }
+        Some(MAX_HEAD_BYTES + self.last_bytes)
+    }
+
+    /// Like [`Decoder::feed`], but a message that makes up most of `input` stays where it is.
+    ///
+    /// # Errors
+    /// Like [`Decoder::feed`].
+    pub(crate) fn feed_whole(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Goodbye> {
+        let mut unread = &input[..];
+        if self.frame.is_none() && !self.take_head(&mut unread)? {
+            input.clear();
+            return Ok(None);
+        }
+        let head = input.len() - unread.len();
+        let Some(frame) = self.frame.filter(|frame| {
+            frame.kind == Kind::Data
+                && self.message.is_empty()
+                && frame.left >= input.capacity() / 2
+        }) else {
+            let incoming = self.feed(&mut unread)?;
+            let read = input.len() - unread.len();
+            input.advance(read);
+            return Ok(incoming);
+        };
+        input.advance(head);
+        let bytes = frame.left.min(input.len());
+        let rest = if bytes < input.len() { input.split_off(bytes) } else { BytesMut::new() };
+        self.message = std::mem::replace(input, rest);
+        self.unmask_last(bytes);
+        Ok(self.finished())
     }
 
     /// So many bytes were put there; answers what is complete now.
@@ -132,6 +176,7 @@ impl Decoder {
         match frame.kind {
             Kind::Data => {
                 self.in_message = !frame.last;
+                self.last_bytes = self.message.len();
                 frame.last.then(|| Incoming::Message(std::mem::take(&mut self.message)))
             }
             Kind::Ping => Some(Incoming::Ping(std::mem::take(&mut self.control).freeze())),

@@ -82,8 +82,58 @@ fn it_does_not_matter_where_the_bytes_are_cut() {
         let (a, b) = stream.split_at(cut);
         assert_eq!(decode(&[a, b]), Ok(clone(&wanted)), "cut at {cut}");
     }
+    for cut in 0..=stream.len() {
+        assert_eq!(decode_whole(&stream, cut), clone(&wanted), "cut at {cut}");
+    }
     let bytes: Vec<&[u8]> = stream.chunks(1).collect();
     assert_eq!(decode(&bytes), Ok(wanted));
+}
+
+/// The same, of buffers that may become messages.
+fn decode_whole(stream: &[u8], cut: usize) -> Vec<Incoming> {
+    let mut decoder = Decoder::new(MAX);
+    let mut all = Vec::new();
+    let (a, b) = stream.split_at(cut);
+    for mut buffer in [BytesMut::from(a), BytesMut::from(b)] {
+        while let Some(incoming) = decoder.feed_whole(&mut buffer).unwrap() {
+            all.push(incoming);
+        }
+        assert!(buffer.is_empty());
+    }
+    all
+}
+
+#[test]
+fn a_message_that_fills_its_buffer_stays_where_it_is() {
+    for (wanted, length) in [(true, 40_000), (true, 60_000), (false, 20_000)] {
+        let mut decoder = Decoder::new(MAX);
+        let mut buffer = BytesMut::with_capacity(60_014);
+        buffer.extend_from_slice(&frame(0x82, &payload(length)));
+        let place = buffer.as_ptr_range();
+        let Ok(Some(Incoming::Message(message))) = decoder.feed_whole(&mut buffer) else {
+            panic!("it is whole")
+        };
+        assert!(message == payload(length));
+        assert_eq!(place.contains(&message.as_ptr()), wanted, "{length}");
+    }
+}
+
+#[test]
+fn what_is_likely_to_come_is_what_came_last() {
+    let mut decoder = Decoder::new(MAX);
+    let mut likely = |length, cut| {
+        let bytes = frame(0x82, &payload(length));
+        let (mut start, mut rest) = bytes.split_at(cut);
+        decoder.feed(&mut start).unwrap();
+        let within = decoder.likely_bytes();
+        decoder.feed(&mut rest).unwrap();
+        (within, decoder.likely_bytes())
+    };
+    assert_eq!(likely(16 * 1024 - 1, 0), (None, None));
+    assert_eq!(likely(16 * 1024, 0), (None, Some(16 * 1024 + 14)));
+    assert_eq!(likely(60_000, 1), (None, Some(60_014)), "not within a head");
+    assert_eq!(likely(50_000, 100), (None, Some(50_014)), "nor within a message");
+    assert_eq!(likely(10, 0), (Some(50_014), None));
 }
 
 fn clone(all: &[Incoming]) -> Vec<Incoming> {
@@ -127,7 +177,8 @@ fn a_claimed_length_takes_no_memory() {
     let mut decoder = Decoder::new(MAX);
     let start = &frame(0x82, &payload(MAX))[..20];
     assert_eq!(decoder.feed(&mut &start[..]), Ok(None));
-    assert!(decoder.room().is_some());
+    assert!(decoder.room(false).is_none(), "nothing is made for a claim");
+    assert!(decoder.room(true).is_some());
     let mut fresh = Decoder::new(MAX);
     assert_eq!(fresh.feed(&mut &start[..]), Ok(None));
     assert!(format!("{fresh:?}").len() < 500, "only what came is there");
