@@ -226,7 +226,8 @@ impl Node {
     }
 
     pub(super) fn send_heartbeat(&mut self) {
-        if self.tracker.token.is_none() || self.tracker.registration != Said::Yes {
+        // A login that is gone has voided the registration.
+        if self.tracker.registration != Said::Yes {
             return;
         }
         let locators = self

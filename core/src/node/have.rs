@@ -97,9 +97,7 @@ impl Early {
                 known
             }
         };
-        if known.len() < end {
-            known.resize(end, 0);
-        }
+        known.resize(end.max(known.len()), 0);
         for (old, new) in known[start..end].iter_mut().zip(bits) {
             *old |= new;
         }
