@@ -138,7 +138,7 @@ impl Directory {
         if inner.spoken.len() >= MAX_PEERS && !inner.spoken.contains_key(&key) {
             return;
         }
-        let ips = inner.spoken.entry(key).or_default();
+        let ips = inner.spoken.entry(key).or_insert_with(|| Vec::with_capacity(1));
         ips.retain(|(old, _)| *old != ip);
         if ips.len() == MAX_SPOKEN_IPS {
             ips.remove(0);

@@ -234,9 +234,14 @@ pub(crate) fn upgrade(app: &Arc<App>, mut request: Request<Incoming>, ip: IpAddr
     let upgraded = hyper::upgrade::on(&mut request);
     let conn = ConnId(app.hub.connections.fetch_add(1, Ordering::Relaxed));
     let inputs = app.hub.inputs.clone();
+    let tasks = app.tasks.clone();
     app.tasks.spawn(async move {
         match upgraded.await {
-            Ok(upgraded) => socket::serve(upgraded, conn, ip, host, inputs).await,
+            Ok(upgraded) => {
+                if let Some(session) = socket::open(upgraded, conn, ip, host, inputs).await {
+                    tasks.spawn(session);
+                }
+            }
             Err(error) => tracing::debug!(%error, "the WebSocket did not come about"),
         }
     });

@@ -5,7 +5,7 @@
 //! [`RELAY_READ_TURN_BYTES`] it is the next connection's turn: when the processor is what there is
 //! too little of, all get the same of it, however much each has in its socket.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -29,25 +29,25 @@ use crate::server::Stream;
 /// The close frame and the other side's answer to it may take this long.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Serves an upgraded connection to its end.
-pub(super) async fn serve(
+/// Takes over an upgraded connection. Yields what serves it to its end, for a task of its own:
+/// what stays for hours is then no larger than an idle connection needs.
+pub(super) async fn open(
     upgraded: Upgraded,
     conn: ConnId,
     ip: IpAddr,
     host: String,
     inputs: mpsc::Sender<ToHub>,
-) {
-    let Some(web) = take_over(upgraded) else { return };
+) -> Option<impl Future<Output = ()> + use<>> {
+    let web = take_over(upgraded)?;
     let (out, outgoing) = unbounded();
-    if inputs.send(ToHub::Opened { conn, ip, host, out }).await.is_err() {
-        return;
-    }
-    let waiting = None;
-    let mut socket =
-        Socket { web, conn, outgoing, inputs: PollSender::new(inputs), waiting, sent: 0 };
-    let goodbye = poll_fn(|cx| socket.poll(cx)).await;
-    // Boxed: a connection is idle for hours and says goodbye once.
-    Box::pin(part(socket, goodbye)).await;
+    inputs.send(ToHub::Opened { conn, ip, host, out }).await.ok()?;
+    let inputs = PollSender::new(inputs);
+    let mut socket = Socket { web, conn, outgoing, inputs, waiting: None, sent: 0 };
+    Some(async move {
+        let goodbye = poll_fn(|cx| socket.poll(cx)).await;
+        // Boxed: a connection is idle for hours and says goodbye once.
+        Box::pin(part(socket, goodbye)).await;
+    })
 }
 
 /// Says goodbye, and tells the hub.
