@@ -89,6 +89,19 @@ impl<T> Flights<T> {
         Some(what)
     }
 
+    /// Gives the room of the queue back if it is empty.
+    pub(super) fn rest(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// The room of the queue, for tests.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
     /// What is left, for the books of tests.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {

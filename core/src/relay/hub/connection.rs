@@ -102,6 +102,21 @@ impl Connection {
         }
     }
 
+    /// Gives the room of empty queues back while nothing is said but signs of life: there are many
+    /// such connections.
+    pub(super) fn rest(&mut self) {
+        if self.online().is_none_or(|online| !online.circuits.is_empty()) {
+            return;
+        }
+        if self.control.is_empty() {
+            self.control = VecDeque::new();
+        }
+        if self.turns.is_empty() {
+            self.turns = VecDeque::new();
+        }
+        self.flights.rest();
+    }
+
     /// When somebody must look after it again, if nothing happens: later than `now`, after
     /// [`Connection::is_dead`] was asked at `now` and a ping was sent if one was due.
     pub(super) fn next_check(&self, now: Instant) -> Instant {

@@ -168,6 +168,9 @@ impl Hub {
             self.finish_closing(closing);
             self.pump_control(id);
         }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.rest();
+        }
     }
 
     fn pump_control(&mut self, id: ConnId) {

@@ -7,9 +7,6 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Goodbye;
 
-/// A queue that has grown beyond this many frames gives its memory back when it is empty.
-const KEEP_FRAMES: usize = 8;
-
 /// The frames that wait to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
@@ -103,7 +100,8 @@ impl Encoder {
             }
         }
         self.backlog -= counted;
-        if self.frames.is_empty() && self.frames.capacity() > KEEP_FRAMES {
+        if self.frames.is_empty() {
+            // Most connections are idle; a busy one takes it again for each batch, not each frame.
             self.frames = VecDeque::new();
         }
         counted

@@ -52,6 +52,41 @@ fn somebody_looks_after_a_connection_when_the_first_of_its_times_has_come() {
 }
 
 #[test]
+fn without_circuits_empty_queues_keep_no_room_and_full_ones_their_messages() {
+    let capacities = |connection: &Connection| {
+        let Connection { control, turns, flights, .. } = connection;
+        [control.capacity(), turns.capacity(), flights.capacity()]
+    };
+    let circuit = CircuitKey(7);
+    let key = FlowKey { circuit, from: Side::Caller };
+    let mut connection = connection();
+    connection.phase = Phase::Online(Box::new(online()));
+    let fill = |connection: &mut Connection| {
+        connection.control.push_back(Control::News(key));
+        connection.turns.push_back(key);
+        connection.flights.push(at(1), 9, None);
+    };
+    let empty = |connection: &mut Connection| {
+        connection.control.clear();
+        connection.turns.clear();
+        assert!(connection.flights.confirm(&mut 9).is_some());
+    };
+    fill(&mut connection);
+    connection.rest();
+    assert_eq!((connection.control.len(), connection.turns.len()), (1, 1));
+    assert_eq!(connection.flights.unconfirmed_bytes(), 9);
+    empty(&mut connection);
+    connection.rest();
+    assert_eq!(capacities(&connection), [0; 3]);
+
+    connection.online().unwrap().circuits.insert(1, (circuit, Side::Caller));
+    fill(&mut connection);
+    empty(&mut connection);
+    connection.rest();
+    assert!(!capacities(&connection).contains(&0), "with a circuit they are wanted again");
+}
+
+#[test]
 fn a_time_that_has_passed_is_no_reason_to_spin() {
     let mut connection = connection();
     connection.heard_at = at(10);
