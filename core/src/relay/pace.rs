@@ -130,6 +130,17 @@ mod tests {
     }
 
     #[test]
+    fn a_period_ends_to_the_nanosecond() {
+        let mut pace = Pace::new();
+        let now = Instant::ZERO + Duration::from_secs(1);
+        pace.begin(now);
+        pace.took(now + PACE_PERIOD.saturating_sub(Duration::from_nanos(1)), 1, 1);
+        assert_eq!(pace.bytes(), RELAY_BACKLOG_START_BYTES);
+        pace.took(now + PACE_PERIOD, 1, 1);
+        assert_eq!(pace.bytes(), LEAST);
+    }
+
+    #[test]
     fn bytes_that_were_taken_in_no_time_are_no_division_by_it() {
         let mut pace = Pace::new();
         pace.begin(Instant::ZERO);

@@ -71,6 +71,7 @@ fn a_public_announce_carries_what_its_id_is_made_of() {
     let body: json::AnnounceBody = serde_json::from_slice(&call.body.unwrap()).unwrap();
     assert!(body.public);
     assert_eq!(body.is_seeder, Some(false));
+    assert_eq!(body.file.hash, descriptor.locator(None).to_string());
     assert_eq!(body.file.name, "a \"b\"");
     assert_eq!(body.file.size, 77);
     assert_eq!(body.file.kind.as_deref(), Some("manifest"));

@@ -171,3 +171,19 @@ fn whoever_waits_for_the_relay_hears_when_it_is_there() {
     assert_eq!(circuits(&mut node, Input::Tick), 0);
     assert_eq!(circuits(&mut node, Input::Relay { token: Some("token".into()) }), 1);
 }
+
+#[test]
+fn what_was_wasted_is_remembered_for_so_long_after_the_last_time_that_all_was_forgotten() {
+    let mut node = getting(Policy::Auto);
+    let (one, other) = (instance(7).peer, instance(8).peer);
+    let most = crate::limits::MAX_WASTED_BYTES_PER_PEER as usize;
+    let half = crate::limits::WASTE_MEMORY / 2;
+    // Long after the beginning: what is known from then on is known for as long as ever.
+    node.now = Instant::ZERO + half * 3;
+    node.wasted(one, None, most);
+    for (passed, remembered) in [(half, true), (half, false)] {
+        node.now = node.now + passed;
+        node.wasted(other, None, 1);
+        assert_eq!(node.waste.is_spent_by_peer(&one), remembered);
+    }
+}
