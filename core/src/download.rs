@@ -119,6 +119,8 @@ pub enum Transmit {
     Request(LinkId, u64),
     /// Tell it that the chunk is not needed any more.
     Cancel(LinkId, u64),
+    /// Tell it the same: it said nothing for [`REQUEST_TIMEOUT`], and the chunk is for others now.
+    TakeBack(LinkId, u64),
 }
 
 /// What a download tells the node.
@@ -190,6 +192,17 @@ struct Flight {
     askers: Vec<(LinkId, u64)>,
     /// How many copies are being stored.
     storing: u32,
+}
+
+/// Why a request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was answered, or nobody is there who could answer.
+    Answered,
+    /// Its chunk is not needed any more, or not from there.
+    Cancelled,
+    /// Nothing came for [`REQUEST_TIMEOUT`].
+    Silent,
 }
 
 /// Who may have room for requests after an input.
@@ -278,7 +291,7 @@ impl Download {
             Input::PeerJoined(link) => self.peer_joined(link),
             Input::PeerHasAll(link) => self.peer_has_all(link),
             Input::PeerHas(link, first, bits) => self.peer_has(link, first, &bits),
-            Input::PeerLeft(link) => self.remove_peer(link, false),
+            Input::PeerLeft(link) => self.remove_peer(link, End::Answered),
             Input::Progress(link, chunk) => self.progress(link, chunk),
             Input::Arrived(link, chunk, bytes) => self.arrived(link, chunk, bytes),
             Input::Stored(link, chunk) => self.stored(link, chunk),
@@ -344,7 +357,7 @@ impl Download {
 
         let mut mark = None;
         if let Some(number) = self.request_of(link, chunk) {
-            mark = self.end_request(link, number, false).map(|request| request.mark);
+            mark = self.end_request(link, number, End::Answered).map(|request| request.mark);
         }
         self.fill = Fill::One(link);
         // What was taken back and is there already makes up for no silence.
@@ -418,7 +431,7 @@ impl Download {
     fn unavailable(&mut self, link: LinkId, chunk: u64, why: Unavailable) {
         let asked = self.request_of(link, chunk);
         if let Some(number) = asked {
-            self.end_request(link, number, false);
+            self.end_request(link, number, End::Answered);
         }
         self.fill = Fill::All;
         match why {

@@ -171,7 +171,9 @@ pub const MAX_HALF_OPEN_LINKS: usize = 256;
 pub const MAX_HALF_OPEN_LINKS_PER_IP: usize = 16;
 /// Sessions of a node.
 pub const MAX_SESSIONS: usize = 1_024;
-/// Bytes of false chunks after which a key is left alone, whatever its instance: 16 chunks.
+/// Bytes of false chunks, and of those that came only when others had brought them after
+/// [`REQUEST_TIMEOUT`], after which a key is left alone, whatever its instance: 16 chunks. What it
+/// was asked for by then may still come: [`MAX_OUTSTANDING_BYTES`] at most.
 pub const MAX_WASTED_BYTES_PER_PEER: u64 = 4 * 1024 * 1024;
 /// The same for an IP address (IPv6: one /64), whatever its keys: 32 chunks. Some of many people
 /// behind one NAT may lie.

@@ -93,6 +93,8 @@ pub struct Adversary {
     pub counts: Vec<&'static str>,
     /// A promise that was broken.
     pub complaint: Option<String>,
+    /// Chunk bytes that it sent after they had been taken back.
+    pub late_bytes: u64,
     config: Config,
     me: Instance,
     content: Arc<Content>,
@@ -128,6 +130,8 @@ enum Todo {
     Trickle(LinkId),
     /// It should have been shown the door.
     Door(LinkId),
+    /// A chunk that was taken back.
+    Late(LinkId, u32, ChunkRef),
 }
 
 /// One link.
@@ -166,6 +170,7 @@ impl Adversary {
             effects: Vec::new(),
             counts: Vec::new(),
             complaint: None,
+            late_bytes: 0,
             content: Arc::clone(&config.content),
             config,
             me,
@@ -217,6 +222,7 @@ impl Adversary {
                 }
                 Todo::Trickle(link) => self.trickle(now, link),
                 Todo::Door(link) => self.at_the_door(now, link),
+                Todo::Late(link, request, chunk) => self.send_late(now, link, request, chunk),
             }
         }
     }

@@ -151,7 +151,7 @@ fn take(
     loop {
         match download.poll_output() {
             Output::Transmit(Transmit::Request(link, chunk)) => requests.push_back((link, chunk)),
-            Output::Transmit(Transmit::Cancel(..)) | Output::Event(_) => {}
+            Output::Transmit(Transmit::Cancel(..) | Transmit::TakeBack(..)) | Output::Event(_) => {}
             Output::Timeout(_) => return,
         }
     }

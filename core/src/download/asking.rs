@@ -3,7 +3,7 @@
 use core::cmp::Reverse;
 
 use super::peers::{Has, Request};
-use super::{Download, Fill, Flight, Order, Transmit, Wake};
+use super::{Download, End, Fill, Flight, Order, Transmit, Wake};
 use crate::id::LinkId;
 use crate::limits::{
     ENDGAME_COPIES_DIVISOR, ENDGAME_INTERVAL, ENDGAME_PATIENCE, MAX_ENDGAME_COPIES,
@@ -183,20 +183,15 @@ impl Download {
         askers.iter().find(|(asked, _)| *asked == link).map(|(_, number)| *number)
     }
 
-    /// Forgets a request, and tells the peer if `cancel`. The chunk is not wanted again until it is
-    /// released.
-    pub(super) fn end_request(
-        &mut self,
-        link: LinkId,
-        number: u64,
-        cancel: bool,
-    ) -> Option<Request> {
+    /// Forgets a request, and tells the peer unless it has answered. The chunk is not wanted again
+    /// until it is released.
+    pub(super) fn end_request(&mut self, link: LinkId, number: u64, end: End) -> Option<Request> {
         let peer = self.peers.get_mut(&link)?;
         let request = peer.requests.remove(&number)?;
         let silent_at = match peer.requests.is_empty() {
             true => Instant::NEVER,
-            false if cancel => peer.progress_at + REQUEST_TIMEOUT,
-            false => self.now + REQUEST_TIMEOUT,
+            false if end == End::Answered => self.now + REQUEST_TIMEOUT,
+            false => peer.progress_at + REQUEST_TIMEOUT,
         };
         self.deadlines.set(Wake::Silent(link), silent_at);
         self.requested_bytes -= request.bytes;
@@ -204,10 +199,12 @@ impl Download {
         if let Some(flight) = self.flights.get_mut(&request.chunk) {
             flight.askers.retain(|(_, asked)| *asked != number);
         }
-        if cancel {
-            let cancel = Transmit::Cancel(link, request.chunk);
-            self.outputs.push_back(Output::Transmit(cancel));
-        }
+        let word = match end {
+            End::Answered => return Some(request),
+            End::Cancelled => Transmit::Cancel(link, request.chunk),
+            End::Silent => Transmit::TakeBack(link, request.chunk),
+        };
+        self.outputs.push_back(Output::Transmit(word));
         Some(request)
     }
 
@@ -219,7 +216,7 @@ impl Download {
         }
         let Some(flight) = self.flights.get_mut(&chunk) else { return };
         for (link, number) in core::mem::take(&mut flight.askers) {
-            self.end_request(link, number, true);
+            self.end_request(link, number, End::Cancelled);
             self.fill = Fill::All;
         }
     }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::pipeline::{Mark, Pipeline};
 use super::rarity::View;
-use super::{ChunkSet, Download, DropReason, Event, Fill, Order, Wake};
+use super::{ChunkSet, Download, DropReason, End, Event, Fill, Order, Wake};
 use crate::id::LinkId;
 use crate::limits::{
     LIMITED_REQUEST_TIMEOUT, MAX_DROPPED_LINKS, MAX_LACKING_CHUNKS, MAX_PEERS_PER_DOWNLOAD,
@@ -131,7 +131,7 @@ impl Download {
         let nothing = Has::Some(ChunkSet::empty(self.chunks), 0, View::default());
         let had = core::mem::replace(&mut peer.has, nothing);
         self.forget_set(&had);
-        self.take_requests(link, false);
+        self.take_requests(link, End::Answered);
     }
 
     pub(super) fn peer_has(&mut self, link: LinkId, first: u64, bits: &[u8]) {
@@ -184,7 +184,7 @@ impl Download {
         let theirs = seeder.pipeline.time_for(place).unwrap_or(0);
         let ours = peer.pipeline.time_for(peer.requests.len() + 1).unwrap_or(u64::MAX);
         if waits && place > 1 && ours.saturating_add(ours / 4) < theirs {
-            self.end_request(asked, number, true);
+            self.end_request(asked, number, End::Cancelled);
             self.request(link, chunk, false);
             self.fill = Fill::All;
         }
@@ -208,9 +208,9 @@ impl Download {
     }
 
     /// The peer is gone, or must not be used any more; its chunks are asked elsewhere.
-    pub(super) fn remove_peer(&mut self, link: LinkId, cancel: bool) {
+    pub(super) fn remove_peer(&mut self, link: LinkId, end: End) {
         if !planted!(LoseRequests) {
-            self.take_requests(link, cancel);
+            self.take_requests(link, end);
         }
         let Some(peer) = self.peers.remove(&link) else { return };
         self.forget_set(&peer.has);
@@ -224,7 +224,7 @@ impl Download {
 
     /// Never uses this link again, and says so once (P15, P19).
     pub(super) fn drop_peer(&mut self, link: LinkId, reason: DropReason) {
-        self.remove_peer(link, true);
+        self.remove_peer(link, End::Cancelled);
         if !self.dropped.insert(link) {
             return;
         }
@@ -235,10 +235,10 @@ impl Download {
     }
 
     /// Ends all requests of a peer; their chunks are wanted again.
-    fn take_requests(&mut self, link: LinkId, cancel: bool) {
+    fn take_requests(&mut self, link: LinkId, end: End) {
         while let Some(peer) = self.peers.get(&link) {
             let Some(number) = peer.requests.keys().next().copied() else { break };
-            if let Some(request) = self.end_request(link, number, cancel) {
+            if let Some(request) = self.end_request(link, number, end) {
                 // A second asker that brings nothing wastes nothing.
                 self.copies_made -= u64::from(request.copy);
                 self.release(request.chunk);
@@ -259,7 +259,10 @@ impl Download {
         let mut others = self.peers.iter().filter(|(other, _)| **other != link);
         let replaceable = others.any(|(_, other)| other.proven && other.strikes == 0);
         let alone = self.peers.len() == 1;
-        self.take_requests(link, true);
+        // Whoever only makes way for an idle one (P22b) was not silent for long.
+        let since = peer.progress_at.max(self.allowed_at);
+        let long = self.now >= since + REQUEST_TIMEOUT;
+        self.take_requests(link, if long { End::Silent } else { End::Cancelled });
         let Some(peer) = self.peers.get_mut(&link) else { return };
         peer.strikes += 1;
         peer.pipeline.forget();
@@ -305,7 +308,7 @@ impl Download {
         if oldest.mark.asked_at >= asked_at || self.now < oldest.progress_at + REQUEST_TIMEOUT {
             return;
         }
-        self.end_request(link, number, true);
+        self.end_request(link, number, End::Silent);
         if self.peers.len() > 1 {
             self.lacks(link, chunk, self.now + REQUEST_TIMEOUT);
         }

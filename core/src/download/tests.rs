@@ -166,7 +166,9 @@ impl World {
                     let delay = peer.profile.round_trip / 2;
                     self.at(self.now + delay, Happening::Asked(link.0 as usize, chunk));
                 }
-                Output::Transmit(Transmit::Cancel(link, chunk)) => {
+                Output::Transmit(
+                    Transmit::Cancel(link, chunk) | Transmit::TakeBack(link, chunk),
+                ) => {
                     let peer = &mut self.peers[link.0 as usize];
                     assert!(peer.open.remove(&chunk), "cancelled without a request");
                     let delay = peer.profile.round_trip / 2;

@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use bytes::BytesMut;
 
 use super::contents::{Fetch, Stage};
-use super::links::Asked;
+use super::links::{Asked, Cancelled};
 use super::{Failure, Node, PeerDropReason, Sink, StoreResult, Timer, Transmit, Work};
 use crate::download::{self, Download, DropReason};
 use crate::id::{ChunkRef, ContentKey, Hash, Instance, LinkId, Space};
@@ -84,7 +84,10 @@ impl Node {
                     self.ask(key, link, index);
                 }
                 Output::Transmit(download::Transmit::Cancel(link, index)) => {
-                    self.send_cancel(key, link, index);
+                    self.send_cancel(key, link, index, Cancelled::NotNeeded);
+                }
+                Output::Transmit(download::Transmit::TakeBack(link, index)) => {
+                    self.send_cancel(key, link, index, Cancelled::Silent);
                 }
                 Output::Event(download::Event::Got(index)) => self.on_got(key, index),
                 Output::Event(download::Event::Dropped(link, reason)) => {
@@ -132,14 +135,14 @@ impl Node {
         self.command(link, Command::Request { request, handle, chunk });
     }
 
-    fn send_cancel(&mut self, key: ContentKey, link: LinkId, index: u64) {
+    fn send_cancel(&mut self, key: ContentKey, link: LinkId, index: u64, why: Cancelled) {
         let held = self.allowance.held.len();
         self.allowance.held.retain(|held| *held != (key, link, index));
         if self.allowance.held.len() < held {
             return;
         }
         let Some(chunk) = self.chunk_ref(key, index) else { return };
-        if let Some(request) = self.links.cancel(link, key, chunk) {
+        if let Some(request) = self.links.cancel(link, key, chunk, why) {
             self.say(link, Message::Cancel { request });
         }
     }
@@ -172,7 +175,7 @@ impl Node {
 
     pub(super) fn on_chunk_progress(&mut self, link: LinkId, request: RequestId) {
         if let Some(asked) = self.links.asked(link, request)
-            && !asked.cancelled
+            && asked.cancelled.is_none()
         {
             let (key, index) = (asked.content, asked.chunk.index);
             self.tell_download(key, download::Input::Progress(link, index));
@@ -204,10 +207,18 @@ impl Node {
         fetch.progress.by_path_bytes[path_index(path)] += bytes as u64;
         if !wanted || fetch.storing.contains_key(&(chunk, link)) {
             self.counters.count("chunk_not_wanted_any_more");
+            if cancelled == Some(Cancelled::Silent) {
+                // It said nothing until others had brought the chunk, and sends it all the same.
+                self.counters.count("chunk_too_late");
+                self.wasted(from.peer, ip, bytes);
+            }
             return self.command(link, Command::Recycle(data));
         }
         fetch.storing.insert((chunk, link), Storing { from, ip, bytes });
-        if cancelled && let Some(request) = self.links.cancel(link, key, chunk) {
+        let why = Cancelled::NotNeeded;
+        if cancelled.is_some()
+            && let Some(request) = self.links.cancel(link, key, chunk, why)
+        {
             // Asked again of the same peer since: it need not come twice.
             self.say(link, Message::Cancel { request });
         }
@@ -222,7 +233,7 @@ impl Node {
         let Some(asked) = self.links.answered(link, request) else {
             return self.counters.count("refusal_of_no_request");
         };
-        if !asked.cancelled {
+        if asked.cancelled.is_none() {
             let input = download::Input::Unavailable(link, asked.chunk.index, why);
             self.tell_download(asked.content, input);
         }

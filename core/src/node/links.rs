@@ -104,7 +104,16 @@ pub(super) enum Target {
 pub(super) struct Asked {
     pub(super) content: ContentKey,
     pub(super) chunk: ChunkRef,
-    pub(super) cancelled: bool,
+    pub(super) cancelled: Option<Cancelled>,
+}
+
+/// Why a request of ours was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cancelled {
+    /// We need the chunk no more, or not from there.
+    NotNeeded,
+    /// The peer was silent for too long.
+    Silent,
 }
 
 impl Link {
@@ -225,7 +234,7 @@ impl Links {
             request = RequestId(request.0.wrapping_add(1));
         }
         link.next_request = request.0.wrapping_add(1);
-        link.requests.insert(request, Asked { content, chunk, cancelled: false });
+        link.requests.insert(request, Asked { content, chunk, cancelled: None });
         Some((request, handle))
     }
 
@@ -261,12 +270,13 @@ impl Links {
         link: LinkId,
         content: ContentKey,
         chunk: ChunkRef,
+        why: Cancelled,
     ) -> Option<RequestId> {
         let link = self.up_mut(link)?;
         let (request, asked) = link.requests.iter_mut().rev().find(|(_, asked)| {
-            asked.content == content && asked.chunk == chunk && !asked.cancelled
+            asked.content == content && asked.chunk == chunk && asked.cancelled.is_none()
         })?;
-        asked.cancelled = true;
+        asked.cancelled = Some(why);
         Some(*request)
     }
 
@@ -274,8 +284,8 @@ impl Links {
         let Some(link) = self.up_mut(link) else { return Vec::new() };
         let mut cancelled = Vec::new();
         for (request, asked) in &mut link.requests {
-            if asked.content == content && !asked.cancelled {
-                asked.cancelled = true;
+            if asked.content == content && asked.cancelled.is_none() {
+                asked.cancelled = Some(Cancelled::NotNeeded);
                 cancelled.push(*request);
             }
         }

@@ -153,8 +153,7 @@ impl Node {
             Policy::Relay => path == PathKind::Relay,
             Policy::Auto | Policy::Sequential | Policy::Direct => path == PathKind::Direct,
         };
-        let spent =
-            |link: &LinkId| self.links.network(*link).is_some_and(|ip| self.waste.is_spent_by(ip));
+        let spent = |link: &LinkId| self.is_left_alone(&instance.peer, self.links.network(*link));
         self.links
             .to(instance)
             .into_iter()
@@ -198,16 +197,14 @@ impl Node {
 
     fn attempt(&mut self, key: ContentKey, instance: Instance, attempt: Attempt, target: Target) {
         let prefer_aes = self.config.prefer_aes;
-        if let Target::Address(address) = target
-            && self.waste.is_spent_by(address.ip())
-        {
-            let error = DialError::Other("too many false chunks came from this address".into());
+        let (path, ip) = match target {
+            Target::Address(address) => (PathKind::Direct, Some(address.ip())),
+            Target::Circuit => (PathKind::Relay, None),
+        };
+        if self.is_left_alone(&instance.peer, ip) {
+            let error = DialError::Other("too much came from there that was of no use".into());
             return self.attempt_failed(key, instance, attempt, error);
         }
-        let path = match target {
-            Target::Address(_) => PathKind::Direct,
-            Target::Circuit => PathKind::Relay,
-        };
         let standing = self
             .links
             .to(instance)

@@ -21,7 +21,8 @@ impl Node {
     pub(super) fn ask_in_return(&mut self, link: LinkId, key: ContentKey) {
         let Some((path, instance)) = self.links.up(link) else { return };
         let Some(host) = self.host_of(link) else { return };
-        if self.banned.contains(&instance) {
+        let ip = self.links.network(link);
+        if self.banned.contains(&instance) || self.is_left_alone(&instance.peer, ip) {
             return;
         }
         let Some(fetch) = self.fetch_mut(key) else { return };

@@ -1,5 +1,9 @@
 //! Bytes that others made us receive for nothing: who they were, where they were, and how many.
 //!
+//! A false chunk is such, and one that comes only when others have brought it because its sender
+//! had been silent for [`crate::limits::REQUEST_TIMEOUT`]. What we took back for any other reason,
+//! because somebody was faster or because we need it no more, is nobody's fault.
+//!
 //! A key that lied once is not used again as this instance; but keys and instances are free. So
 //! what is wasted is also counted for the key whatever its instance, for the address whatever its
 //! key, and in total. A key or an address that has wasted its share is left alone; when the total
@@ -38,15 +42,14 @@ impl Waste {
         }
     }
 
-    /// Counts bytes; answers whether the address has now wasted its share.
-    fn add(&mut self, now: Instant, peer: PeerId, ip: Option<IpAddr>, bytes: u64) -> bool {
+    /// Counts bytes.
+    fn add(&mut self, now: Instant, peer: PeerId, ip: Option<IpAddr>, bytes: u64) {
         self.forget(now);
         self.total_bytes += bytes;
         add_bounded(&mut self.by_peer, peer, bytes);
         if let Some(ip) = ip {
             add_bounded(&mut self.by_ip, ip, bytes);
         }
-        ip.is_some_and(|ip| self.is_spent_by(ip))
     }
 
     /// Whether this key has wasted its share.
@@ -86,18 +89,29 @@ fn add_bounded<K: Ord + Copy>(table: &mut BTreeMap<K, u64>, key: K, bytes: u64) 
 impl Node {
     /// Somebody made us receive so many bytes for nothing.
     pub(super) fn wasted(&mut self, peer: PeerId, ip: Option<IpAddr>, bytes: usize) {
-        let spent = self.waste.add(self.now, peer, ip, bytes as u64);
-        if let Some(ip) = ip.filter(|_| spent) {
+        self.waste.add(self.now, peer, ip, bytes as u64);
+        if self.waste.is_spent_by_peer(&peer) {
+            self.counters.count("too_many_wasted_bytes_from_peer");
+            let of_it = |link: &LinkId| self.links.up(*link).is_some_and(|(_, it)| it.peer == peer);
+            let links = self.links.table.keys().copied().filter(of_it).collect();
+            self.leave_alone(links, "MAX_WASTED_BYTES_PER_PEER");
+        }
+        if let Some(ip) = ip.filter(|ip| self.waste.is_spent_by(*ip)) {
             self.counters.count("too_many_wasted_bytes_from_ip");
-            self.leave_address(ip);
+            let is_there = |link: &LinkId| self.links.network(*link) == Some(ip);
+            let links = self.links.table.keys().copied().filter(is_there).collect();
+            self.leave_alone(links, "MAX_WASTED_BYTES_PER_IP");
         }
     }
 
-    /// Nothing more is fetched from an address.
-    fn leave_address(&mut self, ip: IpAddr) {
-        let is_there = |link: &LinkId| self.links.network(*link) == Some(ip);
-        let there: Vec<LinkId> = self.links.table.keys().copied().filter(is_there).collect();
-        for id in there {
+    /// Whether nothing is fetched over a link to this key, at this address if it has one.
+    pub(super) fn is_left_alone(&self, peer: &PeerId, ip: Option<IpAddr>) -> bool {
+        self.waste.is_spent_by_peer(peer) || ip.is_some_and(|ip| self.waste.is_spent_by(ip))
+    }
+
+    /// Nothing more is fetched over these links.
+    fn leave_alone(&mut self, links: Vec<LinkId>, limit: &'static str) {
+        for id in links {
             let Some((_, instance)) = self.links.up(id) else { continue };
             let Some(link) = self.links.up_mut(id) else { continue };
             let keys: Vec<ContentKey> = link.asks.values().map(|ask| ask.content).collect();
@@ -105,7 +119,7 @@ impl Node {
                 self.rest_peer(key, instance);
                 self.drop_ask(id, key);
             }
-            let reason = CloseReason::Local(LocalClose::Limit("MAX_WASTED_BYTES_PER_IP"));
+            let reason = CloseReason::Local(LocalClose::Limit(limit));
             self.close_if_unused(id, reason);
         }
     }
@@ -128,15 +142,15 @@ mod tests {
     fn many_keys_at_one_address_share_what_it_may_waste() {
         let mut waste = Waste::default();
         let mut keys = 0;
-        while !waste.add(Instant::ZERO, peer(keys), Some(HERE), CHUNK_BYTES as u64) {
+        while !waste.is_spent_by(HERE) {
+            waste.add(Instant::ZERO, peer(keys), Some(HERE), CHUNK_BYTES as u64);
             keys += 1;
         }
-        assert_eq!((keys + 1) * CHUNK_BYTES as u64, MAX_WASTED_BYTES_PER_IP);
-        assert!(waste.is_spent_by(HERE));
+        assert_eq!(keys * CHUNK_BYTES as u64, MAX_WASTED_BYTES_PER_IP);
         assert!(!waste.is_spent_by(IpAddr::from([192, 0, 2, 2])));
         assert!(!waste.is_spent_by_peer(&peer(0)));
         // An hour later an address is as good as any other.
-        assert!(!waste.add(Instant::ZERO + WASTE_MEMORY, peer(0), Some(HERE), 1));
+        waste.add(Instant::ZERO + WASTE_MEMORY, peer(0), Some(HERE), 1);
         assert!(!waste.is_spent_by(HERE));
     }
 

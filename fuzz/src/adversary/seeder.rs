@@ -13,6 +13,8 @@ use super::{Adversary, Todo, Vice};
 
 /// A late answerer is good for so many chunks.
 const GOOD_CHUNKS: u64 = 10;
+/// After so long others have brought what it kept back.
+const LATE: Duration = Duration::from_secs(3);
 
 impl Adversary {
     /// The first word.
@@ -178,12 +180,24 @@ impl Adversary {
         }
     }
 
-    /// What was taken back comes all the same, if that is its vice.
+    /// What was taken back comes all the same, if that is its vice: at once, when it may still be
+    /// of use, or when somebody else has brought it.
     fn cancelled(&mut self, now: Instant, id: LinkId, request: u32) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(at) = link.asked.iter().position(|(asked, _)| *asked == request) else { return };
         let (_, chunk) = link.asked.swap_remove(at);
-        if let Some((proof, data)) = self.truth(chunk) {
+        if request.is_multiple_of(2) {
+            self.send_late(now, id, request, chunk);
+        } else {
+            self.later(now + LATE, Todo::Late(id, request, chunk));
+        }
+    }
+
+    pub(super) fn send_late(&mut self, now: Instant, id: LinkId, request: u32, chunk: ChunkRef) {
+        if self.links.contains_key(&id)
+            && let Some((proof, data)) = self.truth(chunk)
+        {
+            self.late_bytes += data.len() as u64;
             self.say(now, id, &whole(request, &proof, &data));
         }
     }

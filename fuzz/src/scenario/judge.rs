@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use towpath_core::download::DropReason;
 use towpath_core::limits::{
-    CHUNK_BYTES, ENDGAME_COPIES_DIVISOR, LIMITER_BURST, MAX_ENDGAME_COPIES, MAX_OUTSTANDING_BYTES,
+    CHUNK_BYTES, ENDGAME_COPIES_DIVISOR, LIMITER_BURST, MAX_ENDGAME_COPIES,
     RELAY_WINDOW_START_BYTES,
 };
 use towpath_core::node::{Failure, PeerDropReason};
@@ -12,8 +12,7 @@ use towpath_core::path::Policy;
 use towpath_core::time::Instant;
 
 use super::{Scenario, Sort};
-use crate::adversary::Vice;
-use crate::world::{Errand, Firewall, Host, Manners, Seen, Wish, World};
+use crate::world::{Errand, Firewall, Manners, Seen, Wish, World};
 
 /// What leaves a sharer beside the chunks of one run: handshakes, the tracker's words, what the
 /// wire and the relay hold.
@@ -152,7 +151,7 @@ impl Scenario {
             + errand.disk.torn_bytes
             + seen.lost_bytes
             + seen.failed.total() * CHUNK_BYTES as u64
-            + late_bytes(world, length) * seen.runs
+            + late_bytes(world)
             + copies;
         if seen.received_bytes > most {
             let received = seen.received_bytes;
@@ -282,12 +281,8 @@ impl Scenario {
     }
 }
 
-/// What answers may waste that come after nobody wanted them any more: nobody can tell them from
-/// those that crossed the cancellation. Whoever earned trust is asked for a pipeline of chunks, and
-/// once silent, for one at a time.
-fn late_bytes(world: &World, length: u64) -> u64 {
-    let is_late = |host: &&Host| {
-        host.adversary.as_ref().is_some_and(|a| a.vices.contains(&Vice::LateAnswers))
-    };
-    world.hosts.iter().filter(is_late).count() as u64 * length.min(MAX_OUTSTANDING_BYTES)
+/// What was sent after it had been taken back: it is of no use, or what others were asked for in
+/// its stead is of none.
+fn late_bytes(world: &World) -> u64 {
+    world.hosts.iter().map(|host| host.late_bytes).sum()
 }

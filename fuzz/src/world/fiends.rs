@@ -95,6 +95,8 @@ impl World {
         if let Some(complaint) = fiend.complaint.take() {
             return Err(format!("adversary {host}: {complaint}"));
         }
+        let late = std::mem::take(&mut fiend.late_bytes);
+        self.hosts[host].late_bytes += late;
         for what in counts {
             self.count(what);
         }

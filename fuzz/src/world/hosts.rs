@@ -67,6 +67,8 @@ pub struct Host {
     pub(crate) gave_up: u64,
     /// How often the hub gave it up although it was there.
     pub(crate) given_up_by_hub: u64,
+    /// If it is an adversary: what it sent after it had been taken back.
+    pub(crate) late_bytes: u64,
     pub(super) fiend: Option<Box<Adversary>>,
     pub(super) epoch: u32,
     /// How often any of its errands was begun.
@@ -101,6 +103,7 @@ impl Host {
             sent_bytes: 0,
             gave_up: 0,
             given_up_by_hub: 0,
+            late_bytes: 0,
             fiend: None,
             epoch: 0,
             runs: 0,

@@ -37,7 +37,7 @@ impl Hand {
         requests
             .filter_map(|transmit| match transmit {
                 Transmit::Request(link, chunk) => Some((link.0, chunk)),
-                Transmit::Cancel(..) => None,
+                Transmit::Cancel(..) | Transmit::TakeBack(..) => None,
             })
             .collect()
     }
@@ -161,7 +161,7 @@ fn a_lone_silent_peer_is_asked_again() {
     assert_eq!(hand.put(Input::Tick).0, []);
     hand.pass(1);
     let (transmits, events) = hand.put(Input::Tick);
-    assert_eq!(transmits, [Transmit::Cancel(ONE, 0), Transmit::Request(ONE, 0)]);
+    assert_eq!(transmits, [Transmit::TakeBack(ONE, 0), Transmit::Request(ONE, 0)]);
     assert_eq!(events, []);
 }
 
@@ -176,7 +176,7 @@ fn a_peer_is_not_silent_while_our_own_limit_holds_requests_back() {
         assert_eq!(hand.put(Input::Tick), (vec![], vec![]));
     }
     hand.pass(30);
-    assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    assert_eq!(hand.put(Input::Tick).0, [Transmit::TakeBack(ONE, 0)]);
     assert_eq!(hand.requests(Input::Allowed(true)), [(1, 0)]);
 }
 
@@ -213,7 +213,7 @@ fn a_request_that_is_passed_over_is_asked_elsewhere() {
     for chunk in 2..40 {
         hand.pass(1);
         let (transmits, _) = hand.put(Input::Arrived(ONE, chunk, CHUNK_BYTES));
-        if transmits.contains(&Transmit::Cancel(ONE, 1)) {
+        if transmits.contains(&Transmit::TakeBack(ONE, 1)) {
             assert!(chunk >= 31, "{chunk}");
             assert!(!transmits.contains(&Transmit::Request(ONE, 1)));
             return;
@@ -248,7 +248,7 @@ fn a_chunk_that_comes_after_its_cancel_is_taken() {
     hand.join(ONE);
     hand.put(Input::PeerJoined(TWO));
     hand.pass(30);
-    assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    assert_eq!(hand.put(Input::Tick).0, [Transmit::TakeBack(ONE, 0)]);
     assert_eq!(hand.download.peers[&ONE].strikes, 1);
     hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));
     assert_eq!(hand.download.peers[&ONE].strikes, 0, "it was slow and not silent");
@@ -339,7 +339,7 @@ fn whoever_sends_only_what_is_there_already_is_silent_all_the_same() {
     assert_eq!(hand.join(ONE), [(1, 0)]);
     hand.put(Input::PeerJoined(TWO));
     hand.pass(30);
-    assert_eq!(hand.put(Input::Tick).0, [Transmit::Cancel(ONE, 0)]);
+    assert_eq!(hand.put(Input::Tick).0, [Transmit::TakeBack(ONE, 0)]);
     assert_eq!(hand.requests(Input::PeerHasAll(TWO)), [(2, 0)]);
     hand.prove(TWO, 0);
     hand.put(Input::Arrived(ONE, 0, CHUNK_BYTES));

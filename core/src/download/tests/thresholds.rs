@@ -48,7 +48,7 @@ fn an_answer_renews_the_patience_and_a_cancel_does_not() {
     hand.pass(20);
     hand.put(Input::Tick);
     let number = hand.download.request_of(ONE, 2).unwrap();
-    hand.download.end_request(ONE, number, true);
+    hand.download.end_request(ONE, number, End::Cancelled);
     assert_eq!(deadline(&hand, Wake::Silent(ONE)), Some(Duration::from_secs(10)));
     hand.put(Input::Progress(ONE, 3));
     assert_eq!(deadline(&hand, Wake::Silent(ONE)), Some(REQUEST_TIMEOUT));

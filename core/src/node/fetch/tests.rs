@@ -72,10 +72,10 @@ fn what_is_held_back_is_taken_back_without_a_word() {
     node.send_request(KEY, link, 0);
     node.allowance.held = VecDeque::from([(KEY, link, 0), (KEY, link, 1)]);
     transmits(&mut node);
-    node.send_cancel(KEY, link, 0);
+    node.send_cancel(KEY, link, 0, Cancelled::NotNeeded);
     assert_eq!(node.allowance.held, [(KEY, link, 1)]);
     assert_eq!(cancelled(&mut node), []);
-    node.send_cancel(KEY, link, 0);
+    node.send_cancel(KEY, link, 0, Cancelled::NotNeeded);
     assert_eq!(node.allowance.held, [(KEY, link, 1)]);
     assert_eq!(cancelled(&mut node), [RequestId(0)], "that one had been sent");
 }

@@ -63,15 +63,17 @@ fn the_newest_request_for_a_chunk_is_cancelled_and_no_other() {
         let (request, handle) = links.new_request(link, key, chunk(index)).unwrap();
         assert_eq!((request.0 as usize, handle.0), (number, u32::from(key == OTHER)));
     }
-    assert_eq!(links.cancel(link, KEY, chunk(0)), Some(RequestId(3)));
-    assert_eq!(links.cancel(link, KEY, chunk(0)), Some(RequestId(0)));
-    assert_eq!(links.cancel(link, KEY, chunk(0)), None);
+    let (needless, silent) = (Cancelled::NotNeeded, Cancelled::Silent);
+    assert_eq!(links.cancel(link, KEY, chunk(0), silent), Some(RequestId(3)));
+    assert_eq!(links.cancel(link, KEY, chunk(0), needless), Some(RequestId(0)));
+    assert_eq!(links.cancel(link, KEY, chunk(0), silent), None);
     let cancelled = |links: &Links| {
         [0, 1, 2, 3, 4].map(|number| links.asked(link, RequestId(number)).unwrap().cancelled)
     };
-    assert_eq!(cancelled(links), [true, false, false, true, false]);
+    let (needless, silent) = (Some(needless), Some(silent));
+    assert_eq!(cancelled(links), [needless, None, None, silent, None]);
     assert_eq!(links.cancel_all(link, OTHER), [RequestId(2), RequestId(4)]);
-    assert_eq!(cancelled(links), [true, false, true, true, true]);
+    assert_eq!(cancelled(links), [needless, None, needless, silent, needless]);
     assert!(links.answered(link, RequestId(1)).is_some_and(|asked| asked.chunk == chunk(1)));
     assert!(links.answered(link, RequestId(1)).is_none());
 }

@@ -114,15 +114,42 @@ fn a_wasteful_address_is_left_and_others_are_not() {
     });
     let ip = node.links.network(links[0]);
     let most = crate::limits::MAX_WASTED_BYTES_PER_IP as usize;
-    node.wasted(instance(7).peer, ip, most - 1);
+    node.wasted(instance(9).peer, ip, most - 1);
     assert!(links.iter().all(|link| node.links.up(*link).is_some()));
-    node.wasted(instance(7).peer, ip, 1);
+    node.wasted(instance(9).peer, ip, 1);
     assert_eq!(links.map(|link| node.links.up(link).is_some()), [false, true]);
     assert!(matches!(fetch(&mut node).peers[&instance(7)].state, State::Resting));
     assert!(matches!(fetch(&mut node).peers[&instance(8)].state, State::Known));
     assert!(node.standing_link(KEY, instance(8)).is_some());
     let again = stand(&mut node, instance(7), PathKind::Direct, false);
     assert!(node.standing_link(KEY, instance(7)).is_none(), "{again:?}");
+}
+
+#[test]
+fn a_wasteful_key_is_left_whatever_its_instance_and_address() {
+    let mut node = getting(Policy::Auto);
+    fetch(&mut node).stage = Stage::Fetching(Space::Root);
+    let other = Instance { number: 9, ..instance(7) };
+    know(&mut node, 7, true);
+    let links = [instance(7), other, instance(8)].map(|who| {
+        let link = stand(&mut node, who, PathKind::Direct, true);
+        ask(&mut node, link, KEY, true);
+        link
+    });
+    let most = crate::limits::MAX_WASTED_BYTES_PER_PEER as usize;
+    node.wasted(instance(7).peer, None, most - 1);
+    assert!(links.iter().all(|link| node.links.up(*link).is_some()));
+    node.wasted(instance(7).peer, None, 1);
+    assert_eq!(links.map(|link| node.links.up(link).is_some()), [false, false, true]);
+    assert!(matches!(fetch(&mut node).peers[&instance(7)].state, State::Resting));
+    let again = stand(&mut node, instance(7), PathKind::Direct, false);
+    assert!(node.standing_link(KEY, instance(7)).is_none(), "{again:?}");
+    fetch(&mut node).peers.remove(&instance(7));
+    node.ask_in_return(again, KEY);
+    assert!(!fetch(&mut node).peers.contains_key(&instance(7)), "nor in return");
+    let circuit = stand(&mut node, instance(6), PathKind::Relay, false);
+    node.ask_in_return(circuit, KEY);
+    assert!(fetch(&mut node).peers.contains_key(&instance(6)), "others are");
 }
 
 #[test]

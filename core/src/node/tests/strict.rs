@@ -14,7 +14,7 @@ use crate::download::ChunkSet;
 use crate::id::{ChunkRef, Descriptor, Hash, Kind, Secret, Space};
 use crate::limits::{
     CHUNK_BYTES, MAX_INCOMING_REQUESTS, MAX_OPEN_SHARES_PER_SESSION, MAX_REFUSED_OPENS_PER_SESSION,
-    MAX_SERVES_PER_LINK, REQUEST_TIMEOUT,
+    MAX_SERVES_PER_LINK, MAX_WASTED_BYTES_PER_PEER, REQUEST_TIMEOUT,
 };
 use crate::path::Policy;
 use crate::session::{Command, Event as SessionEvent};
@@ -321,6 +321,32 @@ fn a_chunk_goes_to_the_store_once_and_its_buffer_back() {
     stored(&mut hand, link, index);
     assert!(recycled(&hand), "a verdict that nobody waits for");
     assert_eq!(hand.node.progress(KEY).verified_bytes, bytes);
+}
+
+#[test]
+fn what_comes_too_late_is_waste_and_what_crossed_a_cancel_is_not() {
+    for silent in [true, false] {
+        let (mut hand, link, handle) = fetching(4);
+        let peer = instance(2).peer;
+        hand.node.wasted(peer, None, MAX_WASTED_BYTES_PER_PEER as usize - CHUNK_BYTES);
+        hand.hear(link, Message::HaveAll { handle, space: Space::Root });
+        let [(request, index)] = asked(&hand)[..] else { panic!("{:?}", hand.transmits) };
+        if silent {
+            hand.now = hand.now + REQUEST_TIMEOUT;
+            hand.put(Input::Tick);
+            assert_eq!(hand.said(), [Message::Cancel { request }]);
+        } else {
+            hand.node.cancel_all(link, KEY);
+        }
+        // Somebody else brings it.
+        hand.node.contents.get_mut(&KEY).unwrap().holding_mut(Space::Root).insert(index);
+        chunk_came(&mut hand, link, request);
+        assert!(recycled(&hand));
+        assert_eq!(hand.node.counters().get("chunk_not_wanted_any_more"), 1);
+        assert_eq!(hand.node.counters().get("chunk_too_late"), u64::from(silent));
+        assert_eq!(hand.node.is_left_alone(&peer, None), silent);
+        assert_eq!(hand.closed().is_some(), silent);
+    }
 }
 
 #[test]
