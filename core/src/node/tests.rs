@@ -1,11 +1,13 @@
 //! Nodes in a small world: real sessions, hashes and schedulers, virtual time.
 
 mod announce;
+mod ends;
 mod hostile;
 mod opens;
 mod spaces;
 mod strict;
 mod swarm;
+mod tracker;
 mod world;
 
 use alloc::vec;
@@ -94,26 +96,6 @@ fn an_empty_file_and_a_tiny_one_cross_too() {
         assert!(world.run(10_000, |world| done_receivers(world, SEEDER) == 1), "{length}");
         assert_same(&world, GETTER, &descriptor);
     }
-}
-
-#[test]
-fn a_public_share_is_named_to_the_tracker_and_a_private_one_is_not() {
-    let mut world = World::new(2);
-    let descriptor = world.file(bytes(1_000));
-    let public = world.share(SEEDER, 1, descriptor, 0);
-    world.share(SEEDER, 2, descriptor, 9);
-    world.run(500, |_| false);
-    world.get(GETTER, 1, public, 0);
-    assert!(world.run(10_000, |world| finished(world, GETTER)));
-    let mut said = Vec::new();
-    for (_, call) in &world.tracker.calls {
-        if let Request::Announce { locator, public, .. } = call {
-            said.push((*locator == Locator(descriptor.id().0), public.is_some()));
-        }
-    }
-    said.sort_unstable();
-    said.dedup();
-    assert_eq!(said, [(false, false), (true, true)]);
 }
 
 #[test]
@@ -220,43 +202,6 @@ fn a_wrong_secret_opens_nothing() {
     assert!(!world.happened(GETTER, |event| matches!(event, Event::Described { .. })));
     assert_eq!(world.hosts[GETTER].node.progress(KEY).received_bytes, 0);
     assert!(!world.happened(SEEDER, |event| matches!(event, Event::Receiver { .. })));
-}
-
-#[test]
-fn nobody_is_online_and_then_somebody_is() {
-    let mut world = World::new(2);
-    let descriptor = world.file(bytes(MIB));
-    let secret = crate::id::Secret::new([7; 32]);
-    world.get(GETTER, 1, descriptor.locator(Some(&secret)), 7);
-    world.run(30_000, |_| false);
-    assert_eq!(world.count(GETTER, |event| matches!(event, Event::Waiting(KEY))), 1, "said once");
-    let lookups = world.tracker.calls.len();
-    assert!((3..=12).contains(&lookups), "asked now and then: {lookups}");
-    world.share(SEEDER, 1, descriptor, 7);
-    assert!(world.run(12_000, |world| finished(world, GETTER)));
-    assert_same(&world, GETTER, &descriptor);
-}
-
-#[test]
-fn a_timeout_ends_the_waiting_and_an_unknown_public_id_ends_it_at_once() {
-    let mut world = World::new(2);
-    let timeout = Some(Duration::from_secs(20));
-    world.get_with(GETTER, 1, Locator([1; 32]), 7, Policy::Auto, Sink::Store, timeout);
-    world.get_with(GETTER, 2, Locator([2; 32]), 0, Policy::Auto, Sink::Store, timeout);
-    world.run(19_000, |_| false);
-    assert!(!world.happened(GETTER, |event| matches!(event, Event::Failed(KEY, _))));
-    world.run(2_000, |_| false);
-    let failures: Vec<_> = world.hosts[GETTER]
-        .events
-        .iter()
-        .filter(|(_, event)| matches!(event, Event::Failed(..)))
-        .map(|(_, event)| event.clone())
-        .collect();
-    let unknown = Event::Failed(ContentKey(2), Failure::Unknown);
-    assert_eq!(failures, [unknown, Event::Failed(KEY, Failure::NobodyOnline)]);
-    let calls = world.tracker.calls.len();
-    world.run(60_000, |_| false);
-    assert_eq!(world.tracker.calls.len(), calls, "a failed download asks nobody");
 }
 
 #[test]
@@ -383,98 +328,6 @@ fn a_folder_crosses_in_two_spaces() {
     assert_eq!(progress.received_bytes, contents.length_bytes + descriptor.length_bytes);
 }
 
-// Spec T11
-#[test]
-fn a_tracker_that_forgets_everything_is_told_again() {
-    let (mut world, descriptor, locator) = sharing(2, MIB);
-    world.restart_tracker();
-    world.run(5_000, |_| false);
-    assert!(world.tracker.announced.contains_key(&locator), "announced with the new token");
-    assert_eq!(world.count(SEEDER, |event| matches!(event, Event::Announced(_))), 1);
-    // It forgets the registration alone: the next heartbeat finds out.
-    world.tracker.registered.clear();
-    world.tracker.announced.clear();
-    world.run(15_000, |_| false);
-    assert!(world.tracker.announced.contains_key(&locator), "announced after a heartbeat's 404");
-    world.get(GETTER, 1, locator, 7);
-    assert!(world.run(10_000, |world| finished(world, GETTER)));
-    assert_same(&world, GETTER, &descriptor);
-}
-
-#[test]
-fn trouble_with_the_tracker_is_told_once_and_mended_by_itself() {
-    let mut world = World::new(1);
-    world.tracker.answers = Some(Err(CallError::Garbage("rule")));
-    let descriptor = world.file(bytes(10));
-    world.share(SEEDER, 1, descriptor, 7);
-    world.run(120_000, |_| false);
-    let trouble = |event: &Event| matches!(event, Event::TrackerTrouble(_));
-    assert_eq!(world.count(SEEDER, trouble), 1);
-    let calls = world.tracker.calls.len();
-    assert!((5..=14).contains(&calls), "1 s → 30 s: {calls}");
-    world.tracker.answers = None;
-    assert!(world.run(31_000, |world| announced(world, SEEDER)));
-    world.tracker.answers = Some(Err(CallError::Unauthorized));
-    assert!(world.run(20_000, |world| world.count(SEEDER, trouble) == 2), "a new outage");
-    world.tracker.answers = None;
-    let calls = world.tracker.calls.len();
-    world.run(60_000, |_| false);
-    let again = world.tracker.calls[calls..]
-        .iter()
-        .filter(|(_, call)| matches!(call, Request::Announce { .. }))
-        .count();
-    assert!(again >= 1, "announced again");
-}
-
-// Spec T19
-#[test]
-fn a_lying_tracker_costs_a_bounded_number_of_dials() {
-    let (mut world, descriptor, locator) = sharing(2, MIB);
-    world.hosts[SEEDER].blocked = false;
-    for id in 0..4_000_u32 {
-        let mut entry = nobody(200);
-        entry.instance.number = u64::from(id);
-        entry.instance.peer.0[0] = id as u8;
-        entry.addresses = vec![([10, 0, 0, 1], 1_000).into(); 40];
-        world.tracker.lies.push(entry);
-    }
-    world.get(GETTER, 1, locator, 7);
-    for _ in 0..30 {
-        world.run(1_000, |_| false);
-        let content = &world.hosts[GETTER].node.contents[&KEY];
-        let peers = content.fetch.as_ref().unwrap().peers.len();
-        assert!(peers <= MAX_CANDIDATES_PER_DOWNLOAD, "{peers}");
-        assert!(world.links(GETTER) <= MAX_CONNECTING_PER_DOWNLOAD * 16);
-    }
-    // The wrong keys at the true address are never taken for somebody; the true one is found by and
-    // by.
-    world.tracker.lies.truncate(50);
-    assert!(world.run(300_000, |world| finished(world, GETTER)));
-    assert_same(&world, GETTER, &descriptor);
-}
-
-#[test]
-fn ourselves_are_skipped_and_another_instance_of_our_key_is_a_peer() {
-    let mut world = World::new(2);
-    // The second command of one user: the same key, another number.
-    let twin = world.add_host(1, |config| config.me.number = 500);
-    world.hosts[twin].me.number = 500;
-    let descriptor = world.file(bytes(MIB));
-    let locator = world.share(SEEDER, 1, descriptor, 7);
-    world.run(500, |_| false);
-    let me = world.hosts[GETTER].me;
-    let mut ourselves = nobody(3);
-    ourselves.instance = me;
-    world.tracker.lies.push(ourselves);
-    world.get(twin, 1, locator, 7);
-    world.get(GETTER, 1, locator, 7);
-    assert!(world.run(20_000, |world| finished(world, twin) && finished(world, GETTER)));
-    let unreachable =
-        |event: &Event| matches!(event, Event::Unreachable { peer, .. } if *peer == me.peer);
-    assert!(!world.happened(GETTER, unreachable));
-    assert_same(&world, twin, &descriptor);
-}
-
 #[test]
 fn two_that_fetch_from_each_other_end_with_one_link() {
     let mut world = World::new(0);
@@ -526,107 +379,6 @@ fn a_better_path_takes_over_what_the_relay_began() {
     assert!(world.run(30_000, |world| world.happened(0, over) && world.happened(1, over)));
 }
 
-// Spec P19
-#[test]
-fn a_full_disk_fails_the_download_and_a_changed_source_is_told_once() {
-    let (mut world, _, locator) = sharing(2, 4 * MIB);
-    world.hosts[GETTER].disk_full = true;
-    world.get(GETTER, 1, locator, 7);
-    let why = Failure::Store("no space left".into());
-    let failed = |event: &Event| *event == Event::Failed(KEY, why.clone());
-    assert!(world.run(5_000, |world| world.happened(GETTER, failed)));
-    assert_eq!(done_receivers(&world, SEEDER), 0);
-
-    let (mut world, _, locator) = sharing(2, 4 * MIB);
-    world.hosts[SEEDER].changed = true;
-    world.get(GETTER, 1, locator, 7);
-    world.run(60_000, |_| false);
-    let told = |event: &Event| matches!(event, Event::Failed(KEY, Failure::Store(_)));
-    assert_eq!(world.count(SEEDER, told), 1);
-    let changed = PeerDropReason::Download(DropReason::SourceChanged);
-    let dropped =
-        |event: &Event| matches!(event, Event::PeerDropped { reason, .. } if *reason == changed);
-    assert_eq!(world.count(GETTER, dropped), 1);
-}
-
-#[test]
-fn a_share_that_is_taken_back_is_served_no_more() {
-    let mut world = World::new(0);
-    world.add_host(1, |config| config.limit_up_bytes_per_second = Some(1_000_000));
-    world.add_host(2, |_| {});
-    let descriptor = world.file(bytes(8 * MIB));
-    let locator = world.share(SEEDER, 1, descriptor, 7);
-    world.run(500, |_| false);
-    world.get(GETTER, 1, locator, 7);
-    world.run(3_000, |_| false);
-    world.put(SEEDER, Input::Stop(KEY));
-    let before = world.hosts[GETTER].node.progress(KEY).received_bytes;
-    world.run(60_000, |_| false);
-    let after = world.hosts[GETTER].node.progress(KEY).received_bytes;
-    assert!(after - before <= 8 * CHUNK_BYTES as u64, "{}", after - before);
-    assert!(!complete(&world, GETTER));
-}
-
-#[test]
-fn a_shutdown_says_goodbye_to_peers_and_tracker() {
-    let (mut world, _, locator) = sharing(2, 8 * MIB);
-    world.get(GETTER, 1, locator, 7);
-    assert!(world.run(10_000, |world| done_receivers(world, SEEDER) == 1));
-    world.put(SEEDER, Input::Shutdown);
-    let stopped = |world: &World| world.happened(SEEDER, |event| *event == Event::Stopped);
-    assert!(world.run(1_900, stopped), "not only by the timeout");
-    let removed = |(_, call): &(Instant, Request)| matches!(call, Request::Remove { .. });
-    assert!(world.tracker.calls.iter().any(removed));
-    assert_eq!(world.hosts[SEEDER].node.timers.next(), Instant::NEVER);
-    world.put(SEEDER, Input::Relay { token: None });
-    assert_eq!(world.count(SEEDER, |event| *event == Event::Stopped), 1);
-
-    let (mut world, _, _) = sharing(1, MIB);
-    world.tracker.answers = Some(Err(CallError::Busy { retry_after_seconds: 1_000 }));
-    world.put(SEEDER, Input::Shutdown);
-    let stopped = |world: &World| world.happened(SEEDER, |event| *event == Event::Stopped);
-    assert!(world.run(2_100, stopped), "bounded");
-}
-
-// Spec M10
-#[test]
-fn complete_is_flushed_before_the_link_closes() {
-    let (mut world, _, locator) = sharing(2, MIB);
-    world.hosts[GETTER].finishes = false;
-    world.get(GETTER, 1, locator, 7);
-    assert!(world.run(10_000, |world| complete(world, GETTER)));
-    world.put(GETTER, Input::Finished(KEY));
-    world.put(GETTER, Input::Shutdown);
-    assert!(world.run(5_000, |world| done_receivers(world, SEEDER) == 1));
-    world.run(5_000, |_| false);
-    assert_eq!(world.links(SEEDER), 0);
-}
-
-#[test]
-fn a_complete_download_does_not_fail_because_its_seeder_left_before_it_was_finished() {
-    let (mut world, descriptor, locator) = sharing(2, MIB);
-    world.hosts[GETTER].finishes = false;
-    let timeout = Some(Duration::from_secs(5));
-    world.get_with(GETTER, 1, locator, 7, Policy::Auto, Sink::Store, timeout);
-    assert!(world.run(10_000, |world| complete(world, GETTER)));
-    world.put(SEEDER, Input::Shutdown);
-    world.run(60_000, |_| false);
-    assert!(!world.happened(GETTER, |event| matches!(event, Event::Failed(..))));
-    world.put(GETTER, Input::Finished(KEY));
-    assert!(finished(&world, GETTER));
-    assert_same(&world, GETTER, &descriptor);
-}
-
-#[test]
-fn a_tracker_that_lets_nobody_in_is_trouble_that_people_hear_of() {
-    let mut world = World::new(1);
-    world.tracker.down = true;
-    let descriptor = world.file(bytes(10));
-    world.share(SEEDER, 1, descriptor, 7);
-    world.run(60_000, |_| false);
-    assert_eq!(world.count(SEEDER, |event| matches!(event, Event::TrackerTrouble(_))), 1);
-}
-
 #[test]
 fn idle_links_cost_nothing_when_something_happens_elsewhere() {
     let (mut world, _, _) = sharing(1, MIB);
@@ -670,33 +422,4 @@ fn idle_links_cost_nothing_when_something_happens_elsewhere() {
         closed += 1;
     }
     assert!(closed + 1 >= crate::limits::MAX_INCOMING_LINKS, "{closed}");
-}
-
-#[test]
-fn a_node_has_stopped_when_the_relay_has_taken_its_last_words() {
-    let mut node = Node::new(
-        Instant::ZERO,
-        Rng::new([1; 32]),
-        Config {
-            me: Instance { peer: crate::id::PeerId([1; 32]), number: 1 },
-            prefer_aes: false,
-            accept_strangers: false,
-            limit_up_bytes_per_second: None,
-            limit_down_bytes_per_second: None,
-        },
-    );
-    let mut outputs = |input| {
-        node.handle_input(Instant::ZERO, input);
-        let mut outputs = Vec::new();
-        while let output @ (Output::Transmit(_) | Output::Event(_)) = node.poll_output() {
-            outputs.push(output);
-        }
-        outputs
-    };
-    let stopped =
-        |outputs: &[_]| outputs.iter().any(|o| matches!(o, Output::Event(Event::Stopped)));
-    outputs(Input::Relay { token: Some("token".into()) });
-    let first = outputs(Input::Shutdown);
-    assert!(!stopped(&first), "it is still logged in: {first:?}");
-    assert!(stopped(&outputs(Input::Relay { token: None })));
 }

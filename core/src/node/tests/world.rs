@@ -2,6 +2,10 @@
 //! streams, tracker, relay and store are tables in memory. (The large simulated world lives in
 //! `fuzz/`.)
 
+mod store;
+mod streams;
+mod tracker;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -12,6 +16,10 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
+use self::store::File;
+pub(super) use self::store::{bytes, shape};
+use self::tracker::FakeTracker;
+pub(super) use self::tracker::nobody;
 use super::super::*;
 use crate::crypto::public_key;
 use crate::download::ChunkSet;
@@ -24,39 +32,6 @@ use crate::tracker_api::{CallError, PeerEntry, Request, Response};
 use crate::wire::{RequestId, Unavailable};
 
 pub(super) const LATENCY: Duration = Duration::from_millis(5);
-
-/// A file with its tree.
-pub(super) struct File {
-    pub(super) data: Vec<u8>,
-    pub(super) root: Hash,
-    nodes: Vec<Hash>,
-}
-
-impl File {
-    pub(super) fn new(data: Vec<u8>) -> Self {
-        let length = data.len() as u64;
-        let mut builder = TreeBuilder::new(length);
-        let mut nodes = vec![Hash([0; 32]); TreeLayout::new(length).nodes() as usize];
-        for chunk in data.chunks(CHUNK_BYTES) {
-            for (position, hash) in builder.push(merkle::chunk_hash(length, chunk)) {
-                nodes[position as usize] = hash;
-            }
-        }
-        Self { root: builder.finish(), data, nodes }
-    }
-
-    fn proof(&self, index: u64) -> Vec<Hash> {
-        let proof = TreeLayout::new(self.data.len() as u64).proof(index);
-        proof
-            .map(|node| node.map_or_else(|padding| padding, |at| self.nodes[at as usize]))
-            .collect()
-    }
-}
-
-/// Bytes that differ from chunk to chunk.
-pub(super) fn bytes(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
-}
 
 /// One session and its end of the stream.
 struct Slot {
@@ -93,20 +68,6 @@ pub(super) struct Host {
     pub(super) disk_full: bool,
     pub(super) reader_stopped: bool,
     pub(super) finishes: bool,
-}
-
-/// What the tracker knows.
-#[derive(Default)]
-pub(super) struct FakeTracker {
-    pub(super) down: bool,
-    pub(super) answers: Option<Result<Response, CallError>>,
-    pub(super) registered: BTreeMap<Instance, PeerEntry>,
-    pub(super) announced: BTreeMap<Locator, BTreeMap<Instance, bool>>,
-    pub(super) tokens: BTreeSet<String>,
-    pub(super) lies: Vec<PeerEntry>,
-    pub(super) calls: Vec<(Instant, Request)>,
-    /// To this host only those are named that have everything.
-    pub(super) hides_getters_from: Option<usize>,
 }
 
 enum Step {
@@ -363,166 +324,6 @@ impl World {
         }
     }
 
-    // Streams.
-
-    fn knock(&mut self, from: usize, link: LinkId, to: usize, circuit: bool) {
-        let epoch = self.hosts[from].epoch;
-        self.seq += 1;
-        let incoming = self.seq;
-        self.hosts[to].incoming.insert(incoming, (from, epoch, link, circuit));
-        let from = if circuit {
-            IncomingFrom::Circuit(self.hosts[from].me.peer)
-        } else {
-            IncomingFrom::Tcp(self.hosts[from].address)
-        };
-        self.put(to, Input::Incoming { incoming, from });
-    }
-
-    fn start(
-        &mut self,
-        host: usize,
-        link: LinkId,
-        setup: Setup,
-        peer: (usize, u32, LinkId),
-        circuit: bool,
-    ) {
-        self.seq += 1;
-        let mut ephemeral = [0; 32];
-        ephemeral[..8].copy_from_slice(&self.seq.to_be_bytes());
-        ephemeral[31] = host as u8 + 1;
-        let config = session::Config {
-            setup,
-            secret_key: self.hosts[host].secret_key,
-            ephemeral,
-            channel_binding: Vec::new(),
-        };
-        let session = Session::new(self.now, Rng::new(ephemeral), config);
-        let slot = Slot {
-            session,
-            peer,
-            inbox: VecDeque::new(),
-            wants: None,
-            ended: false,
-            tick_at: Instant::NEVER,
-            circuit,
-        };
-        self.hosts[host].slots.insert(link, slot);
-        self.drain_session(host, link);
-    }
-
-    fn put_session(&mut self, host: usize, link: LinkId, input: session::Input) {
-        let Some(slot) = self.hosts[host].slots.get_mut(&link) else { return };
-        slot.session.handle_input(self.now, input);
-        self.drain_session(host, link);
-    }
-
-    fn drain_session(&mut self, host: usize, link: LinkId) {
-        loop {
-            let Some(slot) = self.hosts[host].slots.get_mut(&link) else { return };
-            let (peer, epoch, other) = slot.peer;
-            match slot.session.poll_output() {
-                Output::Transmit(session::Transmit::Send(bytes)) => {
-                    self.wire_bytes += bytes.len() as u64;
-                    if self.hosts[peer].epoch == epoch {
-                        let bytes = BytesMut::from(&bytes[..]);
-                        self.later(LATENCY, peer, Step::Arrive(peer, other, bytes));
-                    }
-                }
-                Output::Transmit(session::Transmit::Read { max }) => {
-                    slot.wants = Some(max);
-                    self.feed_later(host, link);
-                }
-                Output::Transmit(session::Transmit::ReadChunk { request, content, chunk }) => {
-                    let result = self.read_chunk(host, request, content, chunk);
-                    let input = session::Input::ChunkRead { request, result };
-                    self.later(Duration::ZERO, host, Step::Session(host, link, input));
-                }
-                // Its last word follows, and all that it sent is on its way already.
-                Output::Transmit(session::Transmit::CloseStream) => {}
-                Output::Event(event) => {
-                    let closed = matches!(event, session::Event::Closed(_));
-                    let step = Step::Node(host, Input::Session { link, event });
-                    self.later(Duration::ZERO, host, step);
-                    if closed {
-                        self.hang_up(host, link);
-                    }
-                }
-                Output::Timeout(at) => {
-                    if slot.tick_at != at {
-                        slot.tick_at = at;
-                        if at < Instant::NEVER {
-                            self.at(at, host, Step::SessionTick(host, link));
-                        }
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn feed_later(&mut self, host: usize, link: LinkId) {
-        if self.hosts[host]
-            .slots
-            .get(&link)
-            .is_some_and(|slot| !slot.inbox.is_empty() || slot.ended)
-        {
-            // An empty arrival feeds what is there.
-            self.later(Duration::ZERO, host, Step::Arrive(host, link, BytesMut::new()));
-        }
-    }
-
-    /// Hands in what has come, as far as the session wants it.
-    fn feed(&mut self, host: usize, link: LinkId) {
-        let Some(slot) = self.hosts[host].slots.get_mut(&link) else { return };
-        slot.inbox.retain(|bytes| !bytes.is_empty());
-        let Some(max) = slot.wants else { return };
-        let Some(mut first) = slot.inbox.pop_front() else {
-            if slot.ended {
-                self.put_session(host, link, session::Input::Ended(None));
-            }
-            return;
-        };
-        if first.len() > max {
-            let rest = first.split_off(max);
-            slot.inbox.push_front(rest);
-        }
-        slot.wants = None;
-        let (peer, epoch, other) = slot.peer;
-        if self.hosts[peer].epoch == epoch {
-            let sent = session::Input::Sent { bytes: first.len() };
-            self.later(LATENCY, peer, Step::Session(peer, other, sent));
-        }
-        self.put_session(host, link, session::Input::Received(first));
-    }
-
-    /// Our end is gone; the other end sees that after all bytes before.
-    fn hang_up(&mut self, host: usize, link: LinkId) {
-        let Some(slot) = self.hosts[host].slots.get_mut(&link) else { return };
-        // Sent bytes are on the agenda already; the closing session needs its own end no more.
-        let (peer, epoch, other) = slot.peer;
-        self.hosts[host].slots.remove(&link);
-        if self.hosts[peer].epoch == epoch {
-            self.later(LATENCY, peer, Step::End(peer, other));
-        }
-    }
-
-    /// The network cuts all links of a host.
-    pub(super) fn cut(&mut self, host: usize) {
-        let links: Vec<LinkId> = self.hosts[host].slots.keys().copied().collect();
-        for link in links {
-            let (peer, epoch, other) = self.hosts[host].slots[&link].peer;
-            self.put_session(host, link, session::Input::Ended(None));
-            if self.hosts[peer].epoch == epoch {
-                self.put_session(peer, other, session::Input::Ended(None));
-            }
-        }
-    }
-
-    /// Direct links of this host have died; circuits stand.
-    pub(super) fn circuits(&self, host: usize) -> usize {
-        self.hosts[host].slots.values().filter(|slot| slot.circuit).count()
-    }
-
     // Nodes.
 
     fn drain_node(&mut self, host: usize) {
@@ -661,163 +462,5 @@ impl World {
         content
             .and_then(|content| content.about.as_ref())
             .is_some_and(|about| about.descriptor.kind == Kind::Manifest)
-    }
-
-    // The store.
-
-    fn read_chunk(
-        &self,
-        host: usize,
-        request: RequestId,
-        content: ContentKey,
-        chunk: ChunkRef,
-    ) -> Result<ChunkFrame, Unavailable> {
-        let host = &self.hosts[host];
-        if host.changed {
-            return Err(Unavailable::SourceChanged);
-        }
-        let (root, data) = host.disk.get(&(content, chunk.space)).ok_or(Unavailable::NotHad)?;
-        let proof = self.catalog[root].proof(chunk.index);
-        let start = chunk.index as usize * CHUNK_BYTES;
-        let length = merkle::chunk_length(data.len() as u64, chunk.index);
-        let mut frame = ChunkFrame::new(request, length, proof.len(), BytesMut::new());
-        for (to, hash) in frame.proof_mut().chunks_mut(32).zip(&proof) {
-            to.copy_from_slice(&hash.0);
-        }
-        let mut rest = &data[start..start + length];
-        for part in frame.body_mut() {
-            part.copy_from_slice(&rest[..part.len()]);
-            rest = &rest[part.len()..];
-            if host.lies {
-                part[0] ^= 1;
-            }
-        }
-        Ok(frame)
-    }
-
-    fn store_chunk(
-        &mut self,
-        host: usize,
-        content: ContentKey,
-        chunk: ChunkRef,
-        proof: &[Hash],
-        data: &[u8],
-    ) -> StoreResult {
-        if self.hosts[host].disk_full {
-            return StoreResult::Failed("no space left".into());
-        }
-        let Some((root, disk)) = self.hosts[host].disk.get_mut(&(content, chunk.space)) else {
-            return StoreResult::Failed("no store is open".into());
-        };
-        if !merkle::verify_chunk(*root, disk.len() as u64, chunk.index, proof, data) {
-            return StoreResult::False;
-        }
-        let start = chunk.index as usize * CHUNK_BYTES;
-        disk[start..start + data.len()].copy_from_slice(data);
-        StoreResult::Written
-    }
-
-    // The tracker.
-
-    fn answer(&mut self, host: usize, call: CallId, request: Request, token: Option<String>) {
-        self.tracker.calls.push((self.now, request.clone()));
-        let mut result = self.answer_to(&request, token);
-        if let Ok(Response::Peers(entries)) = &mut result
-            && self.tracker.hides_getters_from == Some(host)
-        {
-            entries.retain(|entry| entry.seeder);
-        }
-        self.later(LATENCY, host, Step::Node(host, Input::Reply { call, result }));
-    }
-
-    fn answer_to(
-        &mut self,
-        request: &Request,
-        token: Option<String>,
-    ) -> Result<Response, CallError> {
-        let tracker = &mut self.tracker;
-        if tracker.down {
-            return Err(CallError::Unreachable("down".into()));
-        }
-        if let Some(answer) = &tracker.answers {
-            return answer.clone();
-        }
-        let done = Ok(Response::Done { next_heartbeat_seconds: Some(10) });
-        if let Request::Lookup { locator } = request {
-            let peers = tracker.announced.get(locator).ok_or(CallError::NotFound)?;
-            let entry = |(instance, seeder): (&Instance, &bool)| {
-                let mut entry = tracker.registered.get(instance)?.clone();
-                entry.seeder = *seeder;
-                Some(entry)
-            };
-            let mut entries: Vec<PeerEntry> = peers.iter().filter_map(entry).collect();
-            entries.extend(tracker.lies.iter().cloned());
-            return Ok(Response::Peers(entries));
-        }
-        if !token.is_some_and(|token| tracker.tokens.contains(&token)) {
-            return Err(CallError::Unauthorized);
-        }
-        match request {
-            Request::Register { me, addresses, suites, relay } => {
-                let entry = PeerEntry {
-                    instance: *me,
-                    addresses: addresses.clone(),
-                    suites: suites.clone(),
-                    relay: *relay,
-                    seeder: false,
-                };
-                tracker.registered.insert(*me, entry);
-            }
-            Request::Announce { me, locator, seeder, .. } => {
-                if !tracker.registered.contains_key(me) {
-                    return Err(CallError::NotFound);
-                }
-                tracker.announced.entry(*locator).or_default().insert(*me, *seeder);
-            }
-            Request::Heartbeat { me, .. } => {
-                if !tracker.registered.contains_key(me) {
-                    return Err(CallError::NotFound);
-                }
-            }
-            Request::Remove { me } => {
-                tracker.registered.remove(me);
-            }
-            Request::Lookup { .. } => {}
-        }
-        done
-    }
-
-    /// Everybody is logged out, circuits end, nothing of what was known is left.
-    pub(super) fn restart_tracker(&mut self) {
-        self.tracker = FakeTracker::default();
-        for host in 0..self.hosts.len() {
-            let circuits: Vec<LinkId> = self.hosts[host]
-                .slots
-                .iter()
-                .filter(|(_, slot)| slot.circuit)
-                .map(|(link, _)| *link)
-                .collect();
-            self.hosts[host].token = None;
-            self.put(host, Input::Relay { token: None });
-            for link in circuits {
-                self.put_session(host, link, session::Input::Ended(None));
-            }
-            self.later(Duration::from_secs(1), host, Step::Login(host));
-        }
-    }
-}
-
-pub(super) fn shape(length: u64) -> ContentsShape {
-    ContentsShape { chunks: merkle::chunk_count(length), bytes: length }
-}
-
-/// Somebody who is not there.
-pub(super) fn nobody(id: u8) -> PeerEntry {
-    PeerEntry {
-        instance: Instance { peer: PeerId([id; 32]), number: u64::from(id) },
-        addresses: vec![SocketAddr::from(([10, 9, 9, id], 9))],
-        suites: vec![Suite::ChaChaPoly],
-        relay: false,
-        seeder: true,
     }
 }
