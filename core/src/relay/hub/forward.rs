@@ -77,7 +77,10 @@ impl Hub {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return };
             connection.taken_at = self.now;
-            let Some(what) = connection.flights.confirm(&mut bytes) else { break };
+            let Some(what) = connection.flights.confirm(&mut bytes) else {
+                connection.rest();
+                break;
+            };
             if let Some((flow, cost)) = what {
                 self.drained(flow, cost);
             }
@@ -167,9 +170,6 @@ impl Hub {
         while let Some(closing) = self.pump_data(id) {
             self.finish_closing(closing);
             self.pump_control(id);
-        }
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.rest();
         }
     }
 
