@@ -1,8 +1,8 @@
 //! HTTP/1.1 as a client of trackers needs it: one request out, one answer in (RFC 9112).
 //!
-//! The answer is parsed anew with each read until it is whole ([`parse`]), which is simple, and
-//! cheap for answers of a few kilobytes. What comes is hostile: head and body have limits, and
-//! lengths are not believed before their bytes are there.
+//! [`Answer`] understands what came so far and says when it is whole. What comes is hostile: head
+//! and body have limits, lengths are not believed before their bytes are there, and no byte of a
+//! body is looked at again with each read.
 
 use std::io::{self, ErrorKind};
 
@@ -80,72 +80,153 @@ where
 {
     stream.write_all(request).await?;
     stream.flush().await?;
-    let mut bytes = Vec::new();
+    let mut answer = Answer::default();
     loop {
+        let bytes = &mut answer.bytes;
         let before = bytes.len();
         bytes.resize(before + READ_BYTES, 0);
         let read = stream.read(&mut bytes[before..]).await?;
         bytes.truncate(before + read);
-        if let Some(reply) = parse(&bytes, read == 0).map_err(Broken::Garbage)? {
+        if let Some(reply) = answer.advance(read == 0).map_err(Broken::Garbage)? {
             return Ok(reply);
         }
         if read == 0 {
             return Err(Broken::Io(ErrorKind::UnexpectedEof.into()));
         }
-        if bytes.len() > MAX_ANSWER_BYTES {
+        if answer.bytes.len() > MAX_ANSWER_BYTES {
             return Err(Broken::Garbage("reply_too_long"));
         }
     }
 }
 
-/// The answer that `bytes` begin with, if it is whole; `ended`: nothing more will come.
-///
-/// # Errors
-/// The rule that they break.
-pub fn parse(bytes: &[u8], ended: bool) -> Result<Option<Reply>, &'static str> {
-    let mut rest = bytes;
-    loop {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut head = httparse::Response::new(&mut headers);
-        let length = match head.parse(rest) {
-            Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD_BYTES => length,
-            Ok(httparse::Status::Partial) if rest.len() <= MAX_HEAD_BYTES => return Ok(None),
-            Ok(_) => return Err("head_too_long"),
-            Err(_) => return Err("not_http"),
-        };
-        rest = &rest[length..];
-        let status = head.code.unwrap_or_default();
-        // An interim answer: the one that counts follows (RFC 9110, section 15.2).
-        if status == 101 {
-            return Err("not_http");
+/// An answer that is coming. Only a head, the line of a chunk and the trailers are parsed anew
+/// until they are whole, and they are short.
+#[derive(Debug, Default)]
+struct Answer {
+    bytes: Vec<u8>,
+    /// How many of them are understood.
+    at: usize,
+    head: Option<Head>,
+    /// The body, as far as it came in whole chunks.
+    chunks: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    status: u16,
+    retry_after: Option<u32>,
+    keep: bool,
+    body: Framing,
+}
+
+/// How long a body is (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy)]
+enum Framing {
+    Nothing,
+    Length(usize),
+    Chunks,
+    UntilTheEnd,
+}
+
+impl Answer {
+    /// The answer, if it is whole; `ended`: nothing more will come.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    fn advance(&mut self, ended: bool) -> Result<Option<Reply>, &'static str> {
+        if self.head.is_none() {
+            self.head = self.take_head()?;
         }
-        if status >= 200 {
-            return after_head(&head, status, rest, ended);
+        let Some(Head { status, retry_after, keep, body }) = self.head else { return Ok(None) };
+        let left = self.bytes.len() - self.at;
+        // spec T4: no more is taken than an answer has
+        let body = match body {
+            Framing::Nothing => Vec::new(),
+            Framing::Length(length) if left < length => return Ok(None),
+            Framing::Length(length) => self.take(length),
+            Framing::Chunks if !self.take_chunks()? => return Ok(None),
+            Framing::Chunks => std::mem::take(&mut self.chunks),
+            Framing::UntilTheEnd if left > MAX_REPLY_BYTES => return Err("reply_too_long"),
+            Framing::UntilTheEnd if !ended => return Ok(None),
+            Framing::UntilTheEnd => self.take(left),
+        };
+        // What nobody asked for must not be taken for the next answer.
+        let keep = keep && self.at == self.bytes.len() && !ended;
+        Ok(Some(Reply { status, retry_after, body, keep }))
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let from = self.at;
+        self.at += length;
+        self.bytes[from..self.at].to_vec()
+    }
+
+    /// The head, behind interim answers.
+    fn take_head(&mut self) -> Result<Option<Head>, &'static str> {
+        loop {
+            let rest = &self.bytes[self.at..];
+            let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            let mut head = httparse::Response::new(&mut headers);
+            let length = match head.parse(rest) {
+                Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD_BYTES => length,
+                Ok(httparse::Status::Partial) if rest.len() <= MAX_HEAD_BYTES => return Ok(None),
+                Ok(_) => return Err("head_too_long"),
+                Err(_) => return Err("not_http"),
+            };
+            let status = head.code.unwrap_or_default();
+            if status == 101 {
+                return Err("not_http");
+            }
+            // An interim answer: the one that counts follows (RFC 9110, section 15.2).
+            let found = if status >= 200 { Some(understand(&head, status)?) } else { None };
+            self.at += length;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Takes whole chunks (RFC 9112, section 7.1); true behind the last one and its trailers.
+    fn take_chunks(&mut self) -> Result<bool, &'static str> {
+        loop {
+            let rest = &self.bytes[self.at..];
+            let (line, size) = match httparse::parse_chunk_size(rest) {
+                Ok(httparse::Status::Complete(parsed)) => parsed,
+                Ok(httparse::Status::Partial) if rest.len() <= MAX_HEAD_BYTES => return Ok(false),
+                Ok(httparse::Status::Partial) | Err(_) => return Err("chunk_size"),
+            };
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            if size > MAX_REPLY_BYTES - self.chunks.len() {
+                return Err("reply_too_long");
+            }
+            if size == 0 {
+                let Some(length) = trailers(&rest[line..])? else { return Ok(false) };
+                self.at += line + length;
+                return Ok(true);
+            }
+            let Some(chunk) = rest.get(line..line + size + 2) else { return Ok(false) };
+            let Some(chunk) = chunk.strip_suffix(b"\r\n") else { return Err("chunk_end") };
+            self.chunks.extend_from_slice(chunk);
+            self.at += line + size + 2;
         }
     }
 }
 
-fn after_head(
-    head: &httparse::Response<'_, '_>,
-    status: u16,
-    rest: &[u8],
-    ended: bool,
-) -> Result<Option<Reply>, &'static str> {
+/// What a head says.
+fn understand(head: &httparse::Response<'_, '_>, status: u16) -> Result<Head, &'static str> {
     let values = |name: &'static str| {
         let of_name = head.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
         of_name.map(|h| std::str::from_utf8(h.value).unwrap_or_default().trim())
     };
     let closes = values("connection").any(|value| value.to_ascii_lowercase().contains("close"));
     let retry_after = values("retry-after").find_map(|seconds| seconds.parse().ok());
-    let mut keep = head.version == Some(1) && !closes;
-    // How long the body is: RFC 9112, section 6.3. spec T4: no more is taken than an answer has
     let body = if matches!(status, 204 | 304) {
-        Some((Vec::new(), 0))
+        Framing::Nothing
     } else if let Some(coding) = values("transfer-encoding").next() {
         if !coding.eq_ignore_ascii_case("chunked") {
             return Err("transfer_encoding");
         }
-        chunked(rest)?
+        Framing::Chunks
     } else if let Some(length) = values("content-length").next() {
         let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
         let length: u64 = length.parse().ok().filter(|_| digits).ok_or("content_length")?;
@@ -156,44 +237,12 @@ fn after_head(
         if length > MAX_REPLY_BYTES {
             return Err("reply_too_long");
         }
-        rest.get(..length).map(|body| (body.to_vec(), length))
+        Framing::Length(length)
     } else {
-        keep = false;
-        if rest.len() > MAX_REPLY_BYTES {
-            return Err("reply_too_long");
-        }
-        ended.then(|| (rest.to_vec(), rest.len()))
+        Framing::UntilTheEnd
     };
-    Ok(body.map(|(body, taken)| {
-        // What nobody asked for must not be taken for the next answer.
-        let keep = keep && taken == rest.len() && !ended;
-        Reply { status, retry_after, body, keep }
-    }))
-}
-
-/// A body in chunks (RFC 9112, section 7.1) and how many bytes it takes; `None` if it is not whole.
-fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
-    let mut body = Vec::new();
-    let mut at = 0;
-    loop {
-        let (line, size) = match httparse::parse_chunk_size(&bytes[at..]) {
-            Ok(httparse::Status::Complete(parsed)) => parsed,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err("chunk_size"),
-        };
-        at += line;
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size > MAX_REPLY_BYTES - body.len() {
-            return Err("reply_too_long");
-        }
-        if size == 0 {
-            return Ok(trailers(&bytes[at..])?.map(|length| (body, at + length)));
-        }
-        let Some(chunk) = bytes.get(at..at + size + 2) else { return Ok(None) };
-        let Some(chunk) = chunk.strip_suffix(b"\r\n") else { return Err("chunk_end") };
-        body.extend_from_slice(chunk);
-        at += size + 2;
-    }
+    let keep = head.version == Some(1) && !closes && !matches!(body, Framing::UntilTheEnd);
+    Ok(Head { status, retry_after, keep, body })
 }
 
 /// How long the lines after the last chunk are, with the empty one.

@@ -4,6 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// What the answer is that these bytes begin with.
+fn parse(bytes: &[u8], ended: bool) -> Result<Option<Reply>, &'static str> {
+    Answer { bytes: bytes.to_vec(), ..Answer::default() }.advance(ended)
+}
+
 fn whole(answer: &str) -> Reply {
     parse(answer.as_bytes(), false).expect("it is HTTP").expect("it is whole")
 }
@@ -64,6 +69,27 @@ fn every_beginning_of_an_answer_is_not_whole() {
     }
 }
 
+#[test]
+fn what_was_understood_is_not_looked_at_again() {
+    let chunk = format!("10;note={}\r\n0123456789abcdef\r\n", "x".repeat(20));
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let bytes = format!("{head}{}0\r\nA: b\r\n\r\n", chunk.repeat(100)).into_bytes();
+    let (last, most) = (bytes.len() - 1, head.len().max(chunk.len()));
+    let mut answer = Answer::default();
+    for (at, byte) in bytes.into_iter().enumerate() {
+        answer.bytes.push(byte);
+        let reply = answer.advance(false).unwrap();
+        assert!(answer.bytes.len() - answer.at < most, "byte {at}: {}", answer.at);
+        assert_eq!(
+            reply.map(|reply| (reply.body.len(), reply.keep)),
+            match at {
+                _ if at == last => Some((1_600, true)),
+                _ => None,
+            }
+        );
+    }
+}
+
 // Spec T4
 #[test]
 fn answers_that_are_none_are_named() {
@@ -80,6 +106,8 @@ fn answers_that_are_none_are_named() {
     assert_eq!(rule(&format!("{chunked}ffffffff\r\n")), "reply_too_long");
     assert_eq!(rule(&format!("{chunked}zz\r\n")), "chunk_size");
     assert_eq!(rule(&format!("{chunked}1\r\nabc")), "chunk_end");
+    let endless = format!("{chunked}1;{}", "x".repeat(MAX_HEAD_BYTES));
+    assert_eq!(rule(&endless), "chunk_size");
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(MAX_REPLY_BYTES + 1));
     assert_eq!(rule(&endless), "reply_too_long");
     let head = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD_BYTES));
