@@ -437,9 +437,10 @@ impl Hub {
                 self.end_circuit(key, side, CircuitEnd::Lost);
             }
         }
-        // Its circuits are gone, so nobody but the driver, who drops them, holds these bytes.
-        for (_, cost) in connection.flights.into_rest().flatten() {
-            self.ledger.landed(cost);
+        // The driver drops what it holds. A circuit may still be there, until its other side has
+        // got what this one said.
+        for (key, cost) in connection.flights.into_rest().flatten() {
+            self.drained(key, cost);
         }
     }
 

@@ -88,7 +88,8 @@ impl Hub {
         self.touched.insert(id);
     }
 
-    fn drained(&mut self, key: FlowKey, cost: usize) {
+    /// The driver holds so much of a flow no more.
+    pub(super) fn drained(&mut self, key: FlowKey, cost: usize) {
         let Some(circuit) = self.circuits.get_mut(&key.circuit) else {
             return self.ledger.landed(cost);
         };

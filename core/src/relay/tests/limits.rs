@@ -240,6 +240,27 @@ fn what_waits_in_the_hub_goes_out_before_the_end_of_its_circuit() {
     assert_eq!(stats.forwarded_bytes, 14 * 64 * KIB as u64);
 }
 
+// Spec R18, R24b
+#[test]
+fn a_receiver_that_leaves_gives_back_what_was_on_its_way_while_its_own_words_still_wait() {
+    let mut world = World::new(62, 64 * MIB);
+    let [mut here, mut gone] = [61, 62].map(|byte| Mallory::new(&mut world, byte));
+    let number = connect(&mut world, &mut here, 1, &mut gone);
+    here.data(&mut world, 1, 4_000);
+    for _ in 0..3 {
+        gone.data(&mut world, number, 4_000);
+    }
+    assert_eq!((here.frames(&world).len(), gone.frames(&world).len()), (1, 1), "two wait");
+    world.tell_hub(hub::Input::Disconnected(gone.conn));
+    here.take(&mut world);
+    here.take(&mut world);
+    assert_eq!(here.frames(&world).len(), 3);
+    let reason = CircuitEnd::Lost;
+    assert_eq!(here.hear(&world), [ToClient::Close { circuit: 1, reason }]);
+    let stats = world.hub.stats();
+    assert_eq!((stats.circuits, stats.reserved_bytes), (0, 0));
+}
+
 // Spec R26
 #[test]
 fn a_socket_gets_data_up_to_the_backlog_and_not_a_byte_more() {
