@@ -63,7 +63,8 @@ pub const ALL: &[Target] = &[
     target("id", id, names::id_seeds, 256),
     target("link", link, names::link_seeds, 1024),
     target("manifest", manifest, formats::manifest_seeds, 4096),
-    target("manifest_to_disk", manifest_to_disk, store::folder_seeds, 1024).heap(8 << 20),
+    // Two bits for each chunk of the largest share are 16 MiB.
+    target("manifest_to_disk", manifest_to_disk, store::folder_seeds, 1024).heap(20 << 20),
     target("merkle", merkle, merkle::seeds, 1024).heap(4 << 20),
     target("name", name, names::name_seeds, 1024),
     target("noise", noise, crypto::noise_seeds, 512),

@@ -70,7 +70,7 @@ fn take(
     }
     if door == Door::Room
         && !unread.is_empty()
-        && let Some(mut room) = decoder.room(true)
+        && let Some(mut room) = decoder.room(unread.len() > 8)
     {
         let length = room.remaining_mut().min(unread.len());
         room.put_slice(&unread.split_to(length));
