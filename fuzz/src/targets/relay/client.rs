@@ -220,7 +220,9 @@ impl Office {
         let frame = control_frame(send, plain);
         match ToClient::decode(plain) {
             Ok(ToClient::Opened { circuit, window_bytes, hub_bytes }) => {
-                if let Some(granted) = self.circuits.get_mut(&circuit) {
+                // A call to the client is opened by itself, and nothing else is believed.
+                let called_by_it = circuit < FIRST_HUB_CIRCUIT;
+                if let Some(granted) = self.circuits.get_mut(&circuit).filter(|_| called_by_it) {
                     granted.credit = u64::from(window_bytes);
                     granted.grant = u64::from(hub_bytes);
                 }
