@@ -261,7 +261,11 @@ fn decode(record: &[u8; RECORD_BYTES], at: u64) -> Option<Record> {
         WRITTEN if space < 2 && u64::from(first) + u64::from(count) <= MAX_SHARE_CHUNKS => {
             Some(Record::Written { space, first, count })
         }
-        SYNCED => Some(Record::Synced { mark: u64::from(first) << 32 | u64::from(count) }),
+        SYNCED => {
+            let mark = u64::from(first) << 32 | u64::from(count);
+            // Of what comes behind it a mark knows nothing.
+            (mark <= at).then_some(Record::Synced { mark })
+        }
         _ => None,
     }
 }

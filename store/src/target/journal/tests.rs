@@ -105,6 +105,28 @@ fn a_flipped_bit_ends_the_journal_there() {
 }
 
 #[test]
+fn a_mark_of_what_comes_behind_it_ends_the_journal_there() {
+    for (mark, is_one) in [(0, true), (2, true), (3, false), (u64::MAX, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let journal = Journal::create(file(&path), ID).unwrap();
+        for index in [3, 4] {
+            journal.written(Space::Root, index).unwrap();
+        }
+        let mut inner = lock(&journal.inner);
+        inner.append(SYNCED, 0, (mark >> 32) as u32, mark as u32).unwrap();
+        drop(inner);
+        journal.written(Space::Root, 5).unwrap();
+        drop(journal);
+        let (journal, replay) = Journal::open(file(&path), ID).unwrap().unwrap();
+        assert_eq!(journal.mark(), if is_one { 4 } else { 2 }, "{mark}");
+        let (written, synced) = replay.sets(Space::Root, 20);
+        assert_eq!(chunks(&written).len(), if is_one { 3 } else { 2 });
+        assert_eq!(chunks(&synced).len(), if mark == 2 { 2 } else { 0 });
+    }
+}
+
+#[test]
 fn a_rewritten_journal_is_short_and_says_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
