@@ -140,7 +140,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Web<S> {
             && let Some(likely) = self.decoder.likely_bytes()
         {
             let mut buffer = BytesMut::with_capacity(likely);
-            let read = ready!(read_some(stream, cx, &mut (&mut buffer).limit(likely)))?;
+            let polled = read_some(stream, cx, &mut (&mut buffer).limit(likely));
+            // Else each look at a stream that is silent now would take such a buffer.
+            self.more = false;
+            let read = ready!(polled)?;
             self.more = read == likely;
             let incoming = self.decoder.feed_whole(&mut buffer).map_err(End::Violation)?;
             self.rest = buffer;

@@ -1,7 +1,7 @@
 //! Chunks by hand: what is held back, what is thrown away, and who is told.
 
 use super::super::contents::tests::getting;
-use super::super::links::tests::{KEY, ask, instance, stand};
+use super::super::links::tests::{KEY, ask, instance, stand, transmits};
 use super::super::{ContentsShape, Input};
 use super::*;
 use crate::download::ChunkSet;
@@ -27,17 +27,6 @@ fn fetching() -> (Node, LinkId) {
     ask(&mut node, link, KEY, true);
     transmits(&mut node);
     (node, link)
-}
-
-fn transmits(node: &mut Node) -> Vec<Transmit> {
-    let mut transmits = Vec::new();
-    loop {
-        match node.poll_output() {
-            Output::Transmit(transmit) => transmits.push(transmit),
-            Output::Event(_) => {}
-            Output::Timeout(_) => return transmits,
-        }
-    }
 }
 
 /// Requests that the peer was told not to answer.

@@ -4,6 +4,8 @@ use super::super::contents::tests::sharing;
 use super::*;
 use crate::id::PeerId;
 use crate::limits::CHUNK_BYTES;
+use crate::node::Transmit;
+use crate::output::Output;
 
 pub(in super::super) const KEY: ContentKey = ContentKey(1);
 const OTHER: ContentKey = ContentKey(2);
@@ -44,6 +46,24 @@ pub(in super::super) fn ask(node: &mut Node, link: LinkId, key: ContentKey, is_o
     let handle = Handle(link.next_handle);
     link.next_handle += 1;
     link.asks.insert(handle, Ask { content: key, is_open, early: Default::default() });
+}
+
+/// What a node wants done; what it tells is dropped.
+pub(in super::super) fn transmits(node: &mut Node) -> Vec<Transmit> {
+    let mut transmits = Vec::new();
+    loop {
+        match node.poll_output() {
+            Output::Transmit(transmit) => transmits.push(transmit),
+            Output::Event(_) => {}
+            Output::Timeout(_) => return transmits,
+        }
+    }
+}
+
+/// A dial to the seventh instance through the relay.
+fn dialled() -> Dialled {
+    let (content, attempt, suite) = (KEY, Attempt(0), Suite::ChaChaPoly);
+    Dialled { content, instance: instance(7), attempt, target: Target::Circuit, suite }
 }
 
 fn chunk(index: u64) -> ChunkRef {
@@ -134,13 +154,7 @@ fn a_peer_is_renamed_on_links_that_are_still_to_come_up() {
 
 #[test]
 fn dials_and_links_are_bounded() {
-    let dialled = Dialled {
-        content: KEY,
-        instance: instance(7),
-        attempt: Attempt(0),
-        target: Target::Circuit,
-        suite: Suite::ChaChaPoly,
-    };
+    let dialled = dialled();
     let mut node = sharing(9, None);
     node.links.dials = MAX_DIALS - 1;
     assert!(node.open_link(dialled.clone()).is_some());
@@ -157,13 +171,7 @@ fn dials_and_links_are_bounded() {
 #[test]
 fn another_than_the_one_that_was_dialled_ends_the_dial() {
     let mut node = sharing(9, None);
-    let dialled = Dialled {
-        content: KEY,
-        instance: instance(7),
-        attempt: Attempt(0),
-        target: Target::Circuit,
-        suite: Suite::ChaChaPoly,
-    };
+    let dialled = dialled();
     let [first, _] = [0, 1].map(|_| node.open_link(dialled.clone()).unwrap());
     node.on_established(first, instance(8), [0; 32]);
     assert_eq!((node.links.dials, node.links.up(first)), (1, None));
@@ -184,13 +192,7 @@ fn a_link_is_full_with_as_many_requests_as_its_peer_must_take() {
 #[test]
 fn a_dial_that_came_up_is_none_any_more() {
     let mut node = sharing(9, None);
-    let dialled = Dialled {
-        content: KEY,
-        instance: instance(7),
-        attempt: Attempt(0),
-        target: Target::Circuit,
-        suite: Suite::ChaChaPoly,
-    };
+    let dialled = dialled();
     let links = [0; 3].map(|_| node.open_link(dialled.clone()).unwrap());
     for (left, link) in [(2, links[0]), (1, links[1]), (0, links[2])] {
         node.on_established(link, instance(7), [0; 32]);

@@ -284,3 +284,18 @@ async fn a_stream_that_ends_in_the_middle_is_closed() {
         assert!(matches!(poll_fn(|cx| web.poll_next(cx)).await, Err(End::Closed)));
     }
 }
+
+#[tokio::test]
+async fn a_stream_that_has_fallen_silent_is_asked_for_little() {
+    let (mut client, server) = duplex(1_000_000);
+    let mut web = Web::new(server, &[], MAX);
+    for _ in 0..2 {
+        client.write_all(&frame(0x82, &payload(66_000))).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(poll_fn(|cx| web.poll_next(cx)).await.unwrap().len(), 66_000);
+    }
+    assert!(web.more && web.decoder.likely_bytes().is_some(), "more may be there");
+    let silent = poll_fn(|cx| Poll::Ready(web.poll_next(cx).is_pending())).await;
+    assert!(silent && !web.more, "no buffer for a long message is taken again");
+}

@@ -3,19 +3,9 @@
 use core::time::Duration;
 
 use super::*;
+use crate::node::links::tests::transmits;
 use crate::node::{Input, Transmit};
 use crate::session::Role;
-
-fn transmits(node: &mut Node) -> Vec<Transmit> {
-    let mut transmits = Vec::new();
-    loop {
-        match node.poll_output() {
-            Output::Transmit(transmit) => transmits.push(transmit),
-            Output::Event(_) => {}
-            Output::Timeout(_) => return transmits,
-        }
-    }
-}
 
 /// A peer that is reached so.
 fn reach(node: &mut Node, number: u64, active: Active) {

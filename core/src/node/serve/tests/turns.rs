@@ -2,24 +2,12 @@
 
 use super::super::super::Input;
 use super::super::super::Transmit;
-use super::super::super::links::tests::{KEY, instance, stand};
+use super::super::super::links::tests::{KEY, instance, stand, transmits};
 use super::super::super::opens::Opened;
 use super::*;
-use crate::output::Output;
 
 const OTHER: ContentKey = ContentKey(2);
 const CHUNK: u64 = CHUNK_BYTES as u64;
-
-fn transmits(node: &mut Node) -> Vec<Transmit> {
-    let mut transmits = Vec::new();
-    loop {
-        match node.poll_output() {
-            Output::Transmit(transmit) => transmits.push(transmit),
-            Output::Event(_) => {}
-            Output::Timeout(_) => return transmits,
-        }
-    }
-}
 
 fn serves(node: &mut Node) -> Vec<(LinkId, RequestId)> {
     let serves = transmits(node).into_iter().filter_map(|transmit| match transmit {
